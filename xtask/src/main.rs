@@ -1,0 +1,3 @@
+//! Short commands for long jobs.
+
+fn main() {}
