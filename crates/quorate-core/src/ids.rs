@@ -1,0 +1,167 @@
+//! Terms, node ids, leader ids in both modes, votes and log ids.
+
+use core::cmp::Ordering;
+use core::fmt::Debug;
+use core::fmt::Display;
+use core::fmt::Formatter;
+use core::fmt::Result;
+use core::hash::Hash;
+
+use crate::bounds::OptionalFeatures;
+
+pub mod leader_id_adv;
+pub mod leader_id_std;
+
+/// What names a node in a cluster: any ordered, printable value.
+pub trait NodeId: OptionalFeatures + Eq + Ord + Debug + Display + Hash + Clone + 'static {}
+impl<T> NodeId for T where T: OptionalFeatures + Eq + Ord + Debug + Display + Hash + Clone + 'static {}
+
+/// A term: the logical clock of elections (thesis §3.1).
+pub trait RaftTerm: OptionalFeatures + Ord + Debug + Display + Copy + Default + 'static {
+    /// The term after this one.
+    fn next(&self) -> Self;
+
+    /// The term as a number, where it is one that fits.
+    fn as_u64(&self) -> Option<u64>;
+}
+
+macro_rules! impl_term {
+    ($($int:ty),*) => {$(
+        impl RaftTerm for $int {
+            fn next(&self) -> Self {
+                self.saturating_add(1)
+            }
+
+            fn as_u64(&self) -> Option<u64> {
+                u64::try_from(*self).ok()
+            }
+        }
+    )*};
+}
+impl_term!(u8, u16, u32, u64, u128, usize, i8, i16, i32, i64, i128, isize);
+
+/// What a log entry keeps of the leader that proposed it. Totally ordered.
+pub trait RaftCommittedLeaderId: OptionalFeatures + Ord + Clone + Debug + Display + 'static {}
+impl<T> RaftCommittedLeaderId for T where T: OptionalFeatures + Ord + Clone + Debug + Display + 'static {}
+
+/// Identifies one candidate or leader: a term and a node.
+///
+/// Two leader ids that cannot both be granted are incomparable or ordered; how many leaders a term can have is
+/// decided by the order alone.
+pub trait RaftLeaderId:
+    OptionalFeatures
+    + PartialOrd
+    + Eq
+    + Clone
+    + Debug
+    + Display
+    + 'static
+    + PartialOrd<<Self as RaftLeaderId>::Committed>
+{
+    /// The term type.
+    type Term: RaftTerm;
+    /// The node id type.
+    type NodeId: NodeId;
+    /// The part that is enough to identify a leader once it is established.
+    type Committed: RaftCommittedLeaderId;
+
+    /// The leader id of `node_id` in `term`.
+    fn new(term: Self::Term, node_id: Self::NodeId) -> Self;
+    /// The term.
+    fn term(&self) -> Self::Term;
+    /// The node that leads or campaigns.
+    fn node_id(&self) -> &Self::NodeId;
+    /// What its log entries carry.
+    fn to_committed(&self) -> Self::Committed;
+}
+
+/// The identity of a log entry: the leader that proposed it, and its index.
+///
+/// Ordered by leader first, then by index: the order that decides whose log is more up to date (thesis §3.6.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(bound = ""))]
+pub struct LogId<CLID: RaftCommittedLeaderId> {
+    /// The leader that proposed the entry.
+    pub leader_id: CLID,
+    /// The position in the log, from 0.
+    pub index: u64,
+}
+
+impl<CLID: RaftCommittedLeaderId> LogId<CLID> {
+    /// The id of the entry that `leader_id` proposed at `index`.
+    pub fn new(leader_id: CLID, index: u64) -> Self {
+        Self { leader_id, index }
+    }
+
+    /// The leader that proposed the entry.
+    pub fn committed_leader_id(&self) -> &CLID {
+        &self.leader_id
+    }
+
+    /// The position in the log.
+    pub fn index(&self) -> u64 {
+        self.index
+    }
+}
+
+impl<CLID: RaftCommittedLeaderId> Display for LogId<CLID> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        write!(f, "{}.{}", self.leader_id, self.index)
+    }
+}
+
+/// A node's vote: whom it follows or would follow, and whether a quorum agreed.
+///
+/// A vote becomes committed when a quorum granted it: its node is then the leader. Every message of a leader
+/// carries its committed vote.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(bound = ""))]
+pub struct Vote<LID: RaftLeaderId> {
+    /// The candidate or leader.
+    pub leader_id: LID,
+    /// Whether a quorum granted it.
+    pub committed: bool,
+}
+
+impl<LID: RaftLeaderId> Vote<LID> {
+    /// A vote for `node_id` in `term` that is not granted by a quorum yet.
+    pub fn new(term: LID::Term, node_id: LID::NodeId) -> Self {
+        Self { leader_id: LID::new(term, node_id), committed: false }
+    }
+
+    /// A vote for `node_id` in `term` that a quorum granted.
+    pub fn new_committed(term: LID::Term, node_id: LID::NodeId) -> Self {
+        Self { leader_id: LID::new(term, node_id), committed: true }
+    }
+
+    /// Whether a quorum granted it.
+    pub fn is_committed(&self) -> bool {
+        self.committed
+    }
+
+    /// The candidate or leader.
+    pub fn leader_id(&self) -> &LID {
+        &self.leader_id
+    }
+}
+
+impl<LID: RaftLeaderId> PartialOrd for Vote<LID> {
+    /// By leader id; of two votes for incomparable leaders (one leader per term), the committed one is greater.
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        match self.leader_id.partial_cmp(&other.leader_id) {
+            Some(Ordering::Equal) => self.committed.partial_cmp(&other.committed),
+            Some(order) => Some(order),
+            None => match (self.committed, other.committed) {
+                (true, false) => Some(Ordering::Greater),
+                (false, true) => Some(Ordering::Less),
+                _ => None,
+            },
+        }
+    }
+}
+
+impl<LID: RaftLeaderId> Display for Vote<LID> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        write!(f, "<{}:{}>", self.leader_id, if self.committed { "Q" } else { "-" })
+    }
+}
