@@ -11,6 +11,12 @@ use crate::bounds::OptionalFeatures;
 
 pub mod leader_id_adv;
 pub mod leader_id_std;
+pub mod log_id;
+
+pub use log_id::LogId;
+pub use log_id::LogIdOptionExt;
+pub use log_id::LogIndexOptionExt;
+pub use log_id::RaftLogId;
 
 /// What names a node in a cluster: any ordered, printable value.
 pub trait NodeId: OptionalFeatures + Eq + Ord + Debug + Display + Hash + Clone + 'static {}
@@ -75,38 +81,41 @@ pub trait RaftLeaderId:
     fn to_committed(&self) -> Self::Committed;
 }
 
-/// The identity of a log entry: the leader that proposed it, and its index.
-///
-/// Ordered by leader first, then by index: the order that decides whose log is more up to date (thesis §3.6.1).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(bound = ""))]
-pub struct LogId<CLID: RaftCommittedLeaderId> {
-    /// The leader that proposed the entry.
-    pub leader_id: CLID,
-    /// The position in the log, from 0.
-    pub index: u64,
-}
-
-impl<CLID: RaftCommittedLeaderId> LogId<CLID> {
-    /// The id of the entry that `leader_id` proposed at `index`.
-    pub fn new(leader_id: CLID, index: u64) -> Self {
-        Self { leader_id, index }
+/// What every leader id can do beyond [`RaftLeaderId`].
+pub trait RaftLeaderIdExt: RaftLeaderId {
+    /// The leader id of `node_id` in the term before any election.
+    fn new_with_default_term(node_id: Self::NodeId) -> Self {
+        Self::new(Self::Term::default(), node_id)
     }
 
-    /// The leader that proposed the entry.
-    pub fn committed_leader_id(&self) -> &CLID {
-        &self.leader_id
+    /// What the log entries of `node_id` as the leader of `term` carry.
+    fn new_committed(term: Self::Term, node_id: Self::NodeId) -> Self::Committed {
+        Self::new(term, node_id).to_committed()
     }
 
-    /// The position in the log.
-    pub fn index(&self) -> u64 {
-        self.index
+    /// The node, owned.
+    fn to_node_id(&self) -> Self::NodeId {
+        self.node_id().clone()
     }
 }
 
-impl<CLID: RaftCommittedLeaderId> Display for LogId<CLID> {
-    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
-        write!(f, "{}.{}", self.leader_id, self.index)
+impl<T: RaftLeaderId> RaftLeaderIdExt for T {}
+
+/// The two orders that a leader id can have, for those who write a leader id of their own.
+pub struct LeaderIdCompare;
+
+impl LeaderIdCompare {
+    /// One leader per term: ordered by term; two nodes in the same term are incomparable.
+    pub fn std<LID: RaftLeaderId>(a: &LID, b: &LID) -> Option<Ordering> {
+        match a.term().cmp(&b.term()) {
+            Ordering::Equal if a.node_id() != b.node_id() => None,
+            order => Some(order),
+        }
+    }
+
+    /// Several leaders per term: ordered by term, then by node.
+    pub fn adv<LID: RaftLeaderId>(a: &LID, b: &LID) -> Option<Ordering> {
+        Some(a.term().cmp(&b.term()).then_with(|| a.node_id().cmp(b.node_id())))
     }
 }
 
@@ -142,6 +151,12 @@ impl<LID: RaftLeaderId> Vote<LID> {
     /// The candidate or leader.
     pub fn leader_id(&self) -> &LID {
         &self.leader_id
+    }
+
+    /// Marks it as granted by a quorum.
+    #[deprecated(note = "set the field `committed`, or build it with `Vote::new_committed`")]
+    pub fn commit(&mut self) {
+        self.committed = true;
     }
 }
 

@@ -7,6 +7,7 @@ use core::fmt::Result;
 use core::ops::Deref;
 use core::ops::DerefMut;
 
+use super::LeaderIdCompare;
 use super::NodeId;
 use super::RaftLeaderId;
 use super::RaftTerm;
@@ -18,6 +19,7 @@ pub struct LeaderId<Term: RaftTerm, NID: NodeId> {
     /// The term.
     pub term: Term,
     /// The node that got the vote.
+    #[cfg_attr(feature = "serde", serde(with = "voted_for"))]
     pub voted_for: NID,
 }
 
@@ -36,6 +38,17 @@ impl<Term: RaftTerm> CommittedLeaderId<Term> {
         Self { term }
     }
 }
+
+macro_rules! impl_from_term {
+    ($($int:ty),*) => {$(
+        impl From<$int> for CommittedLeaderId<$int> {
+            fn from(term: $int) -> Self {
+                Self { term }
+            }
+        }
+    )*};
+}
+impl_from_term!(u8, u16, u32, u64, i8, i16, i32, i64);
 
 impl<Term: RaftTerm> Deref for CommittedLeaderId<Term> {
     type Target = Term;
@@ -81,11 +94,7 @@ impl<Term: RaftTerm, NID: NodeId> RaftLeaderId for LeaderId<Term, NID> {
 
 impl<Term: RaftTerm, NID: NodeId> PartialOrd for LeaderId<Term, NID> {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        match self.term.cmp(&other.term) {
-            Ordering::Equal if self.voted_for == other.voted_for => Some(Ordering::Equal),
-            Ordering::Equal => None,
-            order => Some(order),
-        }
+        LeaderIdCompare::std(self, other)
     }
 }
 
@@ -103,8 +112,45 @@ impl<Term: RaftTerm, NID: NodeId> PartialOrd<CommittedLeaderId<Term>> for Leader
     }
 }
 
+impl<Term: RaftTerm, NID: NodeId> PartialEq<LeaderId<Term, NID>> for CommittedLeaderId<Term> {
+    /// Never equal: an id without a node is not an id with one.
+    fn eq(&self, _other: &LeaderId<Term, NID>) -> bool {
+        false
+    }
+}
+
+impl<Term: RaftTerm, NID: NodeId> PartialOrd<LeaderId<Term, NID>> for CommittedLeaderId<Term> {
+    /// By term; within a term the established leader is the greater.
+    fn partial_cmp(&self, other: &LeaderId<Term, NID>) -> Option<Ordering> {
+        Some(self.term.cmp(&other.term).then(Ordering::Greater))
+    }
+}
+
 impl<Term: RaftTerm, NID: NodeId> Display for LeaderId<Term, NID> {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         write!(f, "T{}-N{}", self.term, self.voted_for)
+    }
+}
+
+/// Writes the node as if it were optional: older logs kept room there for "no vote yet".
+#[cfg(feature = "serde")]
+mod voted_for {
+    use serde::Deserialize;
+    use serde::Deserializer;
+    use serde::Serialize;
+    use serde::Serializer;
+    use serde::de::Error;
+
+    pub(super) fn serialize<NID: Serialize, S: Serializer>(node: &NID, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_some(node)
+    }
+
+    pub(super) fn deserialize<'de, NID, D>(from: D) -> Result<NID, D::Error>
+    where
+        NID: Deserialize<'de>,
+        D: Deserializer<'de>,
+    {
+        let node = Option::<NID>::deserialize(from)?;
+        node.ok_or_else(|| D::Error::custom("LeaderId.voted_for must not be null"))
     }
 }
