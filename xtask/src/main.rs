@@ -1,3 +1,71 @@
-//! Short commands for long jobs.
+//! Short commands for long jobs: `cargo xtask <command>`.
+//!
+//! A command is one row of [`COMMANDS`]. It answers `Ok(true)` when all is well, `Ok(false)` when it
+//! found and printed what is wrong, and `Err` when it could not do its work.
 
-fn main() {}
+mod lines;
+mod repo;
+mod source;
+mod tidy;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+/// One command of `cargo xtask`.
+struct Command {
+    name: &'static str,
+    about: &'static str,
+    run: fn(&[String]) -> Result<bool, String>,
+}
+
+const COMMANDS: &[Command] = &[
+    Command {
+        name: "tidy",
+        about: "check the house rules over all tracked files; `tidy --rules` lists them",
+        run: tidy::run,
+    },
+    Command { name: "lines", about: "count code lines per crate, tests and comments apart", run: lines::run },
+];
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let (name, rest) = match arguments.split_first() {
+        Some((name, rest)) => (name.as_str(), rest),
+        None => ("help", [].as_slice()),
+    };
+    let outcome = match COMMANDS.iter().find(|command| command.name == name) {
+        Some(command) => (command.run)(rest),
+        None if matches!(name, "help" | "--help" | "-h") => print(&help()).map(|()| true),
+        None => Err(format!("no command `{name}`\n\n{}", help())),
+    };
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(message) => {
+            eprintln!("xtask: {message}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn help() -> String {
+    let mut text = String::from("Usage: cargo xtask <command>\n\nCommands:\n");
+    for command in COMMANDS {
+        text.push_str(&format!("  {:<8} {}\n", command.name, command.about));
+    }
+    text.push_str("  help     this text\n\nExit code: 0 all well, 1 something was found, 2 the command could not run.\n");
+    text
+}
+
+/// Prints to stdout. `println!` would panic when the reader, say `head`, has gone.
+fn print(text: &str) -> Result<(), String> {
+    std::io::stdout().write_all(text.as_bytes()).map_err(|error| format!("cannot write to stdout: {error}"))
+}
+
+/// For a command that takes no more arguments.
+fn expect_none(arguments: &[String]) -> Result<(), String> {
+    match arguments.first() {
+        None => Ok(()),
+        Some(extra) => Err(format!("unexpected argument `{extra}`\n\n{}", help())),
+    }
+}
