@@ -1,0 +1,221 @@
+//! The handle of a running node.
+
+use std::collections::BTreeSet;
+use std::marker::PhantomData;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::builder::Builder;
+use crate::error::{InitError, JoinError, MembershipError, ProposeError, ReadError, StartError, StopReason};
+use crate::leadership::LeadershipWatch;
+use crate::member::{Member, NodeId};
+use crate::state_machine::StateMachine;
+use crate::status::{Members, Status};
+
+/// A running node. Clones are handles of the same node; when the last one is dropped, the node stops at once, as if
+/// it had crashed. [`shutdown`](Self::shutdown) is the polite way.
+pub struct Node<S: StateMachine> {
+    machine: PhantomData<fn() -> S>,
+}
+
+impl<S: StateMachine> Node<S> {
+    /// Begins to describe a node: its number (unique in the cluster, never used twice, not zero), its data directory,
+    /// and the address on which it listens for other members (`host:port`; port 0 lets the system choose).
+    pub fn builder(id: NodeId, data_dir: impl Into<PathBuf>, listen_addr: impl Into<String>) -> Builder {
+        Builder::new(id, data_dir.into(), listen_addr.into())
+    }
+
+    pub(crate) async fn start(_builder: Builder, _machine: S) -> Result<Self, StartError> {
+        Err(StartError::Unsupported)
+    }
+
+    /// Proposes a command, on any node: the leader is found, followed, and retried with backoff while that is safe.
+    /// Returns the response of the state machine once a majority holds the command on disk and the leader applied it.
+    ///
+    /// Takes at most the builder's `request_timeout`. Dropping the future gives up the answer, not the command.
+    ///
+    /// # Errors
+    ///
+    /// [`ProposeError`], which tells a command that was not accepted from one whose outcome is unknown.
+    pub async fn propose(&self, command: S::Command) -> Result<S::Response, ProposeError> {
+        self.propose_within(command, Duration::ZERO).await
+    }
+
+    /// As [`propose`](Self::propose), within the given time.
+    ///
+    /// # Errors
+    ///
+    /// As [`propose`](Self::propose).
+    pub async fn propose_within(&self, _: S::Command, _: Duration) -> Result<S::Response, ProposeError> {
+        Err(ProposeError::Uninitialized)
+    }
+
+    /// Reads the state as it is after every command that was acknowledged before this call, on any node.
+    ///
+    /// The leader confirms that it still leads and tells how far one must have applied; then this node waits until it
+    /// has, and `read` runs on the state. Keep `read` short: commands wait for it. Takes at most the builder's
+    /// `request_timeout`. Cancellation safe.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`]. `read` did not run then.
+    pub async fn read<T>(&self, read: impl FnOnce(&S) -> T) -> Result<T, ReadError> {
+        self.read_within(read, Duration::ZERO).await
+    }
+
+    /// As [`read`](Self::read), within the given time.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read).
+    pub async fn read_within<T>(&self, _: impl FnOnce(&S) -> T, _: Duration) -> Result<T, ReadError> {
+        Err(ReadError::Uninitialized)
+    }
+
+    /// Reads the state as this node has it now, which may be older than what others have acknowledged.
+    ///
+    /// Never waits for the network, and works without a leader. Keep `read` short: commands wait for it.
+    pub fn read_stale<T>(&self, _read: impl FnOnce(&S) -> T) -> T {
+        unreachable!("no node can have been started yet")
+    }
+
+    /// What this node knows about itself.
+    pub fn status(&self) -> Status {
+        unreachable!("no node can have been started yet")
+    }
+
+    /// The membership as this node knows it. Progress of each member is known on the leader only.
+    pub fn members(&self) -> Members {
+        unreachable!("no node can have been started yet")
+    }
+
+    /// The membership as the leader knows it, with the progress of each member.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`], as for a linearizable read.
+    pub async fn members_of_leader(&self) -> Result<Members, ReadError> {
+        Err(ReadError::Uninitialized)
+    }
+
+    /// Follows who leads, with a fencing token.
+    pub fn leadership(&self) -> LeadershipWatch {
+        unreachable!("no node can have been started yet")
+    }
+
+    /// Founds a cluster of which this node is the only member, and returns when it leads.
+    ///
+    /// Idempotent: a node that founded its cluster answers with success again.
+    ///
+    /// # Errors
+    ///
+    /// [`InitError::AlreadyInitialized`] on a node that joined a cluster; the others as documented there.
+    pub async fn init(&self) -> Result<(), InitError> {
+        Err(InitError::Stopped(StopReason::Shutdown))
+    }
+
+    /// Joins, as a learner, the cluster of the member at `addr` (`host:port`), retrying for the builder's
+    /// `join_timeout`. Idempotent.
+    ///
+    /// # Errors
+    ///
+    /// [`JoinError`].
+    pub async fn join(&self, _addr: &str) -> Result<(), JoinError> {
+        Err(JoinError::Stopped(StopReason::Shutdown))
+    }
+
+    /// Adds a member that receives the log and does not vote. On any node; the leader decides. Idempotent: the same
+    /// member again is a success, and may bring new addresses.
+    ///
+    /// # Errors
+    ///
+    /// [`MembershipError::DuplicateNode`], [`IdReused`](MembershipError::IdReused),
+    /// [`AddressInUse`](MembershipError::AddressInUse), [`Invalid`](MembershipError::Invalid),
+    /// [`ChangeInProgress`](MembershipError::ChangeInProgress).
+    pub async fn add_learner(&self, _id: NodeId, _member: Member) -> Result<(), MembershipError> {
+        Err(MembershipError::Uninitialized)
+    }
+
+    /// Makes a learner a voter, if it has caught up. On any node; the leader decides. Idempotent.
+    ///
+    /// # Errors
+    ///
+    /// [`MembershipError::LearnerNotReady`], [`UnknownNode`](MembershipError::UnknownNode),
+    /// [`ChangeInProgress`](MembershipError::ChangeInProgress).
+    pub async fn promote(&self, _id: NodeId) -> Result<(), MembershipError> {
+        Err(MembershipError::Uninitialized)
+    }
+
+    /// Removes a voter or a learner for good: its number can never be used again. On any node; the leader decides. A
+    /// leader may remove itself: it hands over and steps down. Idempotent.
+    ///
+    /// # Errors
+    ///
+    /// [`MembershipError::EmptyVoters`], [`WouldLoseQuorum`](MembershipError::WouldLoseQuorum),
+    /// [`UnknownNode`](MembershipError::UnknownNode), [`ChangeInProgress`](MembershipError::ChangeInProgress).
+    pub async fn remove(&self, _id: NodeId) -> Result<(), MembershipError> {
+        Err(MembershipError::Uninitialized)
+    }
+
+    /// Replaces member `old`, dead or alive, by the node `new`: adds it as a learner, waits until it has caught up,
+    /// and then swaps the two in one change. On any node. `request_timeout` bounds each step but the catching up,
+    /// which is waited for as long as the learner makes progress. Idempotent.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`add_learner`](Self::add_learner), [`promote`](Self::promote) and [`remove`](Self::remove).
+    pub async fn replace(&self, _old: NodeId, _new: NodeId, _member: Member) -> Result<(), MembershipError> {
+        Err(MembershipError::Uninitialized)
+    }
+
+    /// Makes exactly these members the voters, in one joint change. Voters that are not named leave the cluster for
+    /// good; learners that are not named stay learners. On any node; the leader decides. Idempotent.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`promote`](Self::promote) and [`remove`](Self::remove).
+    pub async fn set_voters(&self, _voters: BTreeSet<NodeId>) -> Result<(), MembershipError> {
+        Err(MembershipError::Uninitialized)
+    }
+
+    /// Hands leadership to a voter, and returns when it leads. On any node.
+    ///
+    /// # Errors
+    ///
+    /// [`MembershipError::UnknownNode`], [`NotVoter`](MembershipError::NotVoter), and
+    /// [`NotAccepted`](MembershipError::NotAccepted) if the voter did not take over in time.
+    pub async fn transfer_leader(&self, _to: NodeId) -> Result<(), MembershipError> {
+        Err(MembershipError::Uninitialized)
+    }
+
+    /// Takes a snapshot on this node now, and returns the index that it covers when it is durable.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::Lagging`] if it took longer than the builder's `request_timeout` (it goes on), or the node's end.
+    pub async fn snapshot(&self) -> Result<u64, ReadError> {
+        Err(ReadError::Uninitialized)
+    }
+
+    /// Waits until the node has stopped, for whatever reason, and gives the reason. Cancellation safe.
+    pub async fn stopped(&self) -> StopReason {
+        StopReason::Shutdown
+    }
+
+    /// Stops the node in order: a leader hands over to the voter that is furthest, then everything stops. Takes at
+    /// most two election timeouts and the time to finish what is being written. Idempotent. Proposals still in flight
+    /// end with an unknown outcome.
+    pub async fn shutdown(&self) {}
+}
+
+impl<S: StateMachine> Clone for Node<S> {
+    fn clone(&self) -> Self {
+        Self { machine: PhantomData }
+    }
+}
+
+impl<S: StateMachine> std::fmt::Debug for Node<S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Node").finish_non_exhaustive()
+    }
+}
