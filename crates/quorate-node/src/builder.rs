@@ -254,3 +254,63 @@ fn is_address(name: &'static str, addr: &str) -> Result<(), ConfigError> {
         addr.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
     if valid { Ok(()) } else { Err(ConfigError::Address { name, addr: addr.to_owned() }) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn builder() -> Builder {
+        Builder::new(1, "data".into(), "127.0.0.1:7001".to_owned())
+    }
+
+    const fn ms(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+
+    #[test]
+    fn the_defaults_pass() {
+        assert_eq!(builder().check(), Ok(()));
+    }
+
+    #[test]
+    fn row_37_an_election_timeout_near_the_heartbeat_is_refused_with_both_values_and_the_rule() {
+        let error = builder().heartbeat(ms(100)).election_timeout(ms(499), ms(900)).check().unwrap_err();
+        assert_eq!(
+            error,
+            ConfigError::ElectionTooShort { election: ms(499), heartbeat: ms(100), min_ratio: 5 }
+        );
+        let text = error.to_string();
+        assert!(text.contains("499 ms") && text.contains("100 ms") && text.contains("5 times"), "{text}");
+        assert_eq!(builder().heartbeat(ms(100)).election_timeout(ms(500), ms(900)).check(), Ok(()));
+    }
+
+    #[test]
+    fn row_37_zero_absurd_and_inverted_timeouts_are_refused() {
+        for broken in [
+            builder().heartbeat(ms(0)),
+            builder().election_timeout(ms(0), ms(0)),
+            builder().election_timeout(ms(500), Duration::MAX),
+            builder().request_timeout(ms(0)),
+        ] {
+            assert!(matches!(broken.check(), Err(ConfigError::OutOfRange { .. })), "{broken:?}");
+        }
+        let inverted = builder().election_timeout(ms(900), ms(500)).check().unwrap_err();
+        assert_eq!(inverted, ConfigError::ElectionRange { min: ms(900), max: ms(500) });
+    }
+
+    #[test]
+    fn row_3_a_node_that_is_to_join_itself_is_told_so_before_anything_starts() {
+        let error = builder().join("127.0.0.1:7001").check().unwrap_err();
+        assert_eq!(error, ConfigError::SelfConnection { addr: "127.0.0.1:7001".to_owned() });
+    }
+
+    #[test]
+    fn addresses_have_a_host_and_a_port() {
+        for addr in ["", "host", "host:", ":1", "host:99999"] {
+            let mut broken = builder();
+            broken.listen_addr = addr.to_owned();
+            assert!(matches!(broken.check(), Err(ConfigError::Address { .. })), "{addr:?}");
+        }
+        assert_eq!(builder().join("[::1]:7002").check(), Ok(()));
+    }
+}

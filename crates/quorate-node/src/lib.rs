@@ -2,6 +2,7 @@
 
 mod builder;
 mod error;
+mod identity;
 mod leadership;
 mod member;
 mod node;
