@@ -249,7 +249,7 @@ fn in_range(name: &'static str, value: u64, min: u64, max: u64) -> Result<(), Co
     if (min..=max).contains(&value) { Ok(()) } else { Err(ConfigError::OutOfRange { name, value, min, max }) }
 }
 
-fn is_address(name: &'static str, addr: &str) -> Result<(), ConfigError> {
+pub(crate) fn is_address(name: &'static str, addr: &str) -> Result<(), ConfigError> {
     let valid =
         addr.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
     if valid { Ok(()) } else { Err(ConfigError::Address { name, addr: addr.to_owned() }) }

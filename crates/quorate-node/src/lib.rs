@@ -1,11 +1,13 @@
 //! The front door: bring one state machine, get a replicated service.
 
 mod builder;
+mod command;
 mod error;
 mod identity;
 mod leadership;
 mod member;
 mod node;
+mod plan;
 mod state_machine;
 mod status;
 
