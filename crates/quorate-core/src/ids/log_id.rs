@@ -59,7 +59,8 @@ impl<CLID: RaftCommittedLeaderId> Display for LogId<CLID> {
 
 /// What names a log entry: a [`LogId`], a reference to one, or the pair that a store keeps.
 pub trait RaftLogId
-where Self: Eq + Clone + Debug
+where
+    Self: Eq + Clone + Debug,
 {
     /// What it keeps of the leader.
     type CommittedLeaderId: RaftCommittedLeaderId;
@@ -75,7 +76,9 @@ where Self: Eq + Clone + Debug
 
     /// The same id as another type.
     fn to_type<T>(&self) -> T
-    where T: RaftLogId<CommittedLeaderId = Self::CommittedLeaderId> {
+    where
+        T: RaftLogId<CommittedLeaderId = Self::CommittedLeaderId>,
+    {
         T::new(self.committed_leader_id().clone(), self.index())
     }
 

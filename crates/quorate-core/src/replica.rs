@@ -1,0 +1,571 @@
+//! One member of a cluster: all of its state, its doors, and the invariants that it can see.
+
+use alloc::collections::VecDeque;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::fmt::Display;
+use core::fmt::Formatter;
+use core::time::Duration;
+
+use crate::election::Campaign;
+use crate::follower::Installing;
+use crate::ids::LogId;
+use crate::ids::RaftLeaderId;
+use crate::ids::Vote;
+use crate::leader::Leader;
+use crate::log::Log;
+use crate::log::next_index;
+use crate::membership::Membership;
+use crate::membership::Memberships;
+use crate::membership::Placed;
+use crate::message::WriteSeq;
+use crate::options::Options;
+use crate::options::Time;
+use crate::work::Apply;
+use crate::work::Born;
+use crate::work::Event;
+use crate::work::FlushPoint;
+use crate::work::Ready;
+use crate::work::Write;
+
+/// Most events kept until they are taken; more than a step can make, so that none is lost.
+const EVENTS_MAX: usize = 1024;
+
+/// What a replica was when it last stopped, as its storage tells.
+#[derive(Clone, Debug)]
+pub struct Stored<L: RaftLeaderId> {
+    /// The saved vote.
+    pub vote: Option<Vote<L>>,
+    /// The log's shape.
+    pub log: Log<L::Committed>,
+    /// The last entry that the state machine has applied.
+    pub applied: Option<LogId<L::Committed>>,
+    /// The newest committed membership.
+    pub committed: Placed<L::Committed, L::NodeId>,
+    /// A membership in the log after it, if there is one.
+    pub effective: Option<Placed<L::Committed, L::NodeId>>,
+    /// The last entry that the current snapshot covers.
+    pub snapshot: Option<LogId<L::Committed>>,
+}
+
+/// What a replica is to the others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Role<L: RaftLeaderId> {
+    /// It follows, or waits.
+    Passive,
+    /// It asks for pre-votes.
+    PreCandidate(Campaign<L>),
+    /// It asks for votes.
+    Candidate(Campaign<L>),
+    /// It leads.
+    Leader(Leader<L>),
+}
+
+/// What a replica shows as its state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ServerState {
+    /// Gets the log, and has no vote.
+    Learner,
+    /// A voter that follows.
+    Follower,
+    /// A voter that asks for votes.
+    Candidate,
+    /// Leads.
+    Leader,
+}
+
+/// An invariant does not hold: the node must stop, and say which.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Broken {
+    /// The number of the invariant, as `ARCHITECTURE.md` lists it.
+    pub invariant: &'static str,
+    /// What it says.
+    pub rule: &'static str,
+}
+
+impl Display for Broken {
+    fn fmt(&self, f: &mut Formatter<'_>) -> core::fmt::Result {
+        write!(f, "invariant {} does not hold: {}", self.invariant, self.rule)
+    }
+}
+
+impl core::error::Error for Broken {}
+
+/// One member of a cluster, as a value.
+///
+/// It is told what happened through its doors, and asked for work by pulling: writes for the log store, requests for
+/// each peer, entries for the state machine. It does no I/O, reads no clock and rolls no dice.
+#[derive(Clone, Debug)]
+pub struct Replica<L: RaftLeaderId> {
+    pub(crate) id: L::NodeId,
+    pub(crate) options: Options,
+
+    /// I1, I9: only ever replaced by a greater one.
+    pub(crate) vote: Vote<L>,
+    /// When the vote was last confirmed by its leader, or changed.
+    pub(crate) vote_heard: Option<Time>,
+    /// Until when no other candidate gets a vote, counted from `vote_heard`.
+    pub(crate) vote_lease: Duration,
+    /// The write that saves the vote.
+    pub(crate) vote_seq: WriteSeq,
+    pub(crate) role: Role<L>,
+    /// The current wait for a leader, drawn anew at each campaign.
+    pub(crate) election_timeout: Duration,
+    /// A peer has a greater log: wait longer, once, to let it go first.
+    pub(crate) greater_log_seen: bool,
+    /// Numbers leaderships and the streams within them, so that a late answer is known as one.
+    pub(crate) sessions: u64,
+
+    /// All entry ids that this replica holds or will have written.
+    pub(crate) log: Log<L::Committed>,
+    pub(crate) memberships: Memberships<L::Committed, L::NodeId>,
+    /// The last entry that agrees with the leader that is followed now.
+    pub(crate) accepted: Option<LogId<L::Committed>>,
+    /// The commit that a leader told, which may lie beyond what is accepted.
+    pub(crate) leader_commit: Option<LogId<L::Committed>>,
+    pub(crate) committed: Option<LogId<L::Committed>>,
+    /// The commit as a leader established it since the start.
+    pub(crate) cluster_committed: Option<LogId<L::Committed>>,
+    /// The last commit handed to the log store.
+    pub(crate) commit_saving: Option<LogId<L::Committed>>,
+    pub(crate) commit_saved: Option<LogId<L::Committed>>,
+    pub(crate) applied: Option<LogId<L::Committed>>,
+    /// The last entry handed to the state machine.
+    pub(crate) applying: Option<LogId<L::Committed>>,
+
+    pub(crate) seq: WriteSeq,
+    pub(crate) writes: VecDeque<Write<L>>,
+    /// What each write that is not durable yet makes durable.
+    pub(crate) unflushed: VecDeque<(WriteSeq, FlushPoint<L>)>,
+    pub(crate) flushed_seq: WriteSeq,
+    pub(crate) flushed: FlushPoint<L>,
+    /// Entries below this index can be read from the log store and are those of this log.
+    pub(crate) readable_end: u64,
+
+    pub(crate) snapshot: Option<LogId<L::Committed>>,
+    /// The index up to which a snapshot was last tried.
+    pub(crate) snapshot_tried: u64,
+    pub(crate) snapshot_wanted: bool,
+    pub(crate) snapshot_building: bool,
+    pub(crate) installing: Option<Installing<L>>,
+    /// Entries below this index are to be purged as soon as no peer is being sent them.
+    pub(crate) purge_end: u64,
+    pub(crate) purge_done: Option<LogId<L::Committed>>,
+
+    pub(crate) born: Vec<Born<L>>,
+    pub(crate) events: Vec<Event<L>>,
+    pub(crate) broken: Option<Broken>,
+}
+
+impl<L: RaftLeaderId> Replica<L> {
+    /// A replica that goes on from what its storage holds; an empty storage makes a fresh one.
+    ///
+    /// A node that followed a leader keeps its promise to that leader over the restart: it votes for nobody else
+    /// until a lease after `now`.
+    pub fn new(id: L::NodeId, options: Options, stored: Stored<L>, now: Time, dice: u64) -> Self {
+        let fresh = Vote::new(L::Term::default(), id.clone());
+        let vote = stored.vote.unwrap_or(fresh);
+        let flushed = FlushPoint { vote: vote.clone(), last: stored.log.last().cloned() };
+        let mut memberships = Memberships::new(stored.committed);
+        if let Some(effective) = stored.effective {
+            memberships.push(effective);
+        }
+        let mut replica = Self {
+            election_timeout: options.election_timeout(dice),
+            vote_lease: if vote.committed { options.lease } else { Duration::ZERO },
+            vote_heard: Some(now),
+            vote_seq: 0,
+            role: Role::Passive,
+            greater_log_seen: false,
+            sessions: 0,
+            memberships,
+            accepted: None,
+            leader_commit: None,
+            committed: stored.applied.clone(),
+            cluster_committed: None,
+            commit_saving: stored.applied.clone(),
+            commit_saved: stored.applied.clone(),
+            applied: stored.applied.clone(),
+            applying: stored.applied,
+            seq: 0,
+            writes: VecDeque::new(),
+            unflushed: VecDeque::new(),
+            flushed_seq: 0,
+            flushed,
+            readable_end: stored.log.next_index(),
+            snapshot_tried: next_index(stored.snapshot.as_ref()),
+            snapshot: stored.snapshot,
+            snapshot_wanted: false,
+            snapshot_building: false,
+            installing: None,
+            purge_end: stored.log.first_index(),
+            purge_done: stored.log.purged().cloned(),
+            born: Vec::new(),
+            events: Vec::new(),
+            broken: None,
+            log: stored.log,
+            id,
+            options,
+            vote,
+        };
+        replica.resume_leadership(now);
+        replica
+    }
+
+    // --- What it shows.
+
+    /// This node.
+    pub fn id(&self) -> &L::NodeId {
+        &self.id
+    }
+
+    /// The settings in force.
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+
+    /// The settings, to be changed while running.
+    pub fn options_mut(&mut self) -> &mut Options {
+        &mut self.options
+    }
+
+    /// The vote in memory; it may not be durable yet.
+    pub fn vote(&self) -> &Vote<L> {
+        &self.vote
+    }
+
+    /// When the vote changed or its leader was last heard.
+    pub fn vote_heard(&self) -> Option<Time> {
+        self.vote_heard
+    }
+
+    /// The log's shape.
+    pub fn log(&self) -> &Log<L::Committed> {
+        &self.log
+    }
+
+    /// The last entry known here to be committed.
+    pub fn committed(&self) -> Option<&LogId<L::Committed>> {
+        self.committed.as_ref()
+    }
+
+    /// The last committed entry, as established by a leader since this replica started.
+    pub fn cluster_committed(&self) -> Option<&LogId<L::Committed>> {
+        self.cluster_committed.as_ref()
+    }
+
+    /// The last applied entry.
+    pub fn applied(&self) -> Option<&LogId<L::Committed>> {
+        self.applied.as_ref()
+    }
+
+    /// What is durable.
+    pub fn flush_point(&self) -> &FlushPoint<L> {
+        &self.flushed
+    }
+
+    /// The number of the last durable write.
+    pub fn flushed_seq(&self) -> WriteSeq {
+        self.flushed_seq
+    }
+
+    /// The last entry that the newest snapshot covers.
+    pub fn snapshot(&self) -> Option<&LogId<L::Committed>> {
+        self.snapshot.as_ref()
+    }
+
+    /// The last entry that the log store has purged.
+    pub fn purged(&self) -> Option<&LogId<L::Committed>> {
+        self.purge_done.as_ref()
+    }
+
+    /// The newest committed membership.
+    pub fn committed_membership(&self) -> &Placed<L::Committed, L::NodeId> {
+        self.memberships.committed()
+    }
+
+    /// The membership in force: the last in the log.
+    pub fn effective_membership(&self) -> &Placed<L::Committed, L::NodeId> {
+        self.memberships.effective()
+    }
+
+    /// What this replica is to the others.
+    pub fn server_state(&self) -> ServerState {
+        match &self.role {
+            Role::Leader(_) => ServerState::Leader,
+            Role::Candidate(_) => ServerState::Candidate,
+            _ if self.effective().is_voter(&self.id) => ServerState::Follower,
+            _ => ServerState::Learner,
+        }
+    }
+
+    /// The leader that is followed: the node of a committed vote.
+    pub fn leader(&self) -> Option<&L::NodeId> {
+        self.vote.committed.then(|| self.vote.leader_id.node_id())
+    }
+
+    /// The part that only a leader has.
+    pub fn leading(&self) -> Option<&Leader<L>> {
+        match &self.role {
+            Role::Leader(leader) => Some(leader),
+            _ => None,
+        }
+    }
+
+    // --- What it asks for.
+
+    /// Which loops have something to pull, peers excepted.
+    pub fn ready(&self) -> Ready {
+        Ready {
+            write: !self.writes.is_empty() || self.commit_to_save().is_some(),
+            apply: self.apply_end() > next_index(self.applying.as_ref()),
+            install: self.install_is_due(),
+            build: self.build_is_due(),
+        }
+    }
+
+    /// The next thing to do in the log store.
+    pub fn next_write(&mut self) -> Option<Write<L>> {
+        if let Some(commit) = self.commit_to_save() {
+            self.commit_saving = Some(commit.clone());
+            return Some(Write::Committed { commit });
+        }
+        self.writes.pop_front()
+    }
+
+    /// The next committed entries for the state machine, at most the configured number.
+    ///
+    /// Entries are handed out once; nothing is handed out while a snapshot is being installed.
+    pub fn next_apply(&mut self) -> Option<Apply<L::Committed>> {
+        let first = next_index(self.applying.as_ref());
+        let end = self.apply_end().min(first.saturating_add(self.options.apply_entries_max.max(1)));
+        let last = self.log.before(end).filter(|last| last.index >= first)?;
+        self.applying = Some(last.clone());
+        Some(Apply { first, last })
+    }
+
+    /// What happened since the last call.
+    pub fn take_events(&mut self) -> Vec<Event<L>> {
+        core::mem::take(&mut self.events)
+    }
+
+    /// The entries that the replica itself put into its log since the last call, in order.
+    pub fn take_born(&mut self) -> Vec<Born<L>> {
+        core::mem::take(&mut self.born)
+    }
+
+    // --- What it is told of the log store and the state machine.
+
+    /// A write is done: a reader of the log store sees it.
+    pub fn written(&mut self, seq: WriteSeq) {
+        let at = self.unflushed.partition_point(|(unflushed, _)| *unflushed <= seq);
+        let point = at.checked_sub(1).and_then(|at| self.unflushed.get(at));
+        let last = point.map(|(_, point)| point.last.clone());
+        if let Some(last) = last {
+            self.note_readable(last.as_ref());
+        }
+    }
+
+    /// This write, and every one before it, is durable.
+    pub fn flushed(&mut self, now: Time, seq: WriteSeq) {
+        if seq <= self.flushed_seq {
+            return;
+        }
+        self.flushed_seq = seq;
+        while let Some((at, _)) = self.unflushed.front()
+            && *at <= seq
+        {
+            if let Some((_, point)) = self.unflushed.pop_front() {
+                self.flushed = point;
+            }
+        }
+        let last = self.flushed.last.clone();
+        self.note_readable(last.as_ref());
+        self.own_vote_flushed(now);
+        self.advance_leader_commit(now);
+    }
+
+    /// The log store has purged up to `upto`.
+    pub fn purge_finished(&mut self, upto: &LogId<L::Committed>) {
+        if Some(upto) > self.purge_done.as_ref() {
+            self.purge_done = Some(upto.clone());
+        }
+    }
+
+    /// The log store remembers the commit: the entries up to it may be applied.
+    pub fn commit_saved(&mut self, commit: LogId<L::Committed>) {
+        if Some(&commit) > self.commit_saved.as_ref() {
+            self.commit_saved = Some(commit);
+        }
+    }
+
+    /// The state machine has applied up to `last`.
+    pub fn applied_to(&mut self, last: LogId<L::Committed>) {
+        if Some(&last) > self.applied.as_ref() {
+            self.applied = Some(last);
+        }
+    }
+
+    // --- Shared by the roles.
+
+    pub(crate) fn effective(&self) -> &Arc<Membership<L::NodeId>> {
+        &self.memberships.effective().membership
+    }
+
+    pub(crate) fn event(&mut self, event: Event<L>) {
+        if self.events.len() < EVENTS_MAX {
+            self.events.push(event);
+        }
+    }
+
+    /// Replaces the vote by a greater one, to be saved. Invariants I1, I9.
+    pub(crate) fn save_vote(&mut self, now: Time, vote: Vote<L>) {
+        debug_assert!(vote > self.vote, "I1: a vote only grows");
+        self.vote = vote;
+        self.vote_heard = Some(now);
+        self.accepted = None;
+        self.leader_commit = None;
+        let vote = self.vote.clone();
+        self.push_write(|seq| Write::Vote { seq, vote });
+        self.vote_seq = self.seq;
+    }
+
+    /// Numbers a write, and notes what its flush will make durable.
+    pub(crate) fn push_write(&mut self, write: impl FnOnce(WriteSeq) -> Write<L>) {
+        self.seq = self.seq.saturating_add(1);
+        self.writes.push_back(write(self.seq));
+        let point = FlushPoint { vote: self.vote.clone(), last: self.log.last().cloned() };
+        self.unflushed.push_back((self.seq, point));
+    }
+
+    /// Queues the entries from `first` to the end of the log, behind or together with the append before them.
+    pub(crate) fn push_append(&mut self, first: u64) {
+        let Some(end) = self.log.last().cloned() else { return };
+        self.seq = self.seq.saturating_add(1);
+        let max = self.options.payload_entries_max.max(4096);
+        let point = FlushPoint { vote: self.vote.clone(), last: Some(end.clone()) };
+        match self.writes.back_mut() {
+            Some(Write::Append { seq, first: begin, last })
+                if last.index.checked_add(1) == Some(first) && end.index.saturating_sub(*begin) < max =>
+            {
+                *seq = self.seq;
+                *last = end;
+                self.unflushed.pop_back();
+            }
+            _ => self.writes.push_back(Write::Append { seq: self.seq, first, last: end }),
+        }
+        self.unflushed.push_back((self.seq, point));
+    }
+
+    /// Removes all entries from `index` on. Invariant I5: none of them is committed.
+    pub(crate) fn truncate_from(&mut self, index: u64) {
+        if index < next_index(self.committed.as_ref()) {
+            self.break_off("I5", "a committed entry is never removed");
+            return;
+        }
+        self.log.truncate_from(index);
+        self.readable_end = self.readable_end.min(index);
+        self.memberships.truncate_from(index);
+        if next_index(self.accepted.as_ref()) > index {
+            self.accepted = self.log.last().cloned();
+        }
+        let after = self.log.last().cloned();
+        self.push_write(|seq| Write::Truncate { seq, after });
+        self.event(Event::Truncated(index));
+    }
+
+    /// Moves the commit forward; it never moves back. Invariant I9.
+    pub(crate) fn commit_to(&mut self, commit: LogId<L::Committed>) {
+        if next_index(Some(&commit)) <= next_index(self.committed.as_ref()) {
+            return;
+        }
+        self.memberships.commit(&commit);
+        self.committed = Some(commit);
+        self.want_snapshot_by_policy();
+    }
+
+    pub(crate) fn break_off(&mut self, invariant: &'static str, rule: &'static str) {
+        self.broken.get_or_insert(Broken { invariant, rule });
+    }
+
+    /// Whether the term of the vote still is the default one, before any election.
+    pub(crate) fn is_pristine(&self) -> bool {
+        self.log.last().is_none() && self.vote.leader_id.term() == L::Term::default()
+    }
+
+    /// What the log store holds up to `last` can be read, as far as it is still part of this log.
+    fn note_readable(&mut self, last: Option<&LogId<L::Committed>>) {
+        let known = last.is_none_or(|last| self.log.has(last));
+        if known {
+            self.readable_end = self.readable_end.max(next_index(last));
+        }
+    }
+
+    fn commit_to_save(&self) -> Option<LogId<L::Committed>> {
+        let end = next_index(self.committed.as_ref()).min(self.readable_end);
+        let begin = next_index(self.commit_saving.as_ref());
+        if end > begin { self.log.before(end) } else { None }
+    }
+
+    fn apply_end(&self) -> u64 {
+        if self.installing.is_some() {
+            return 0;
+        }
+        let committed = next_index(self.committed.as_ref());
+        next_index(self.commit_saved.as_ref()).min(committed).min(self.readable_end)
+    }
+
+    /// Asserts every invariant that one node can see.
+    ///
+    /// Cheap enough for every step of a simulation.
+    pub fn check(&self) -> Result<(), Broken> {
+        if let Some(broken) = self.broken {
+            return Err(broken);
+        }
+        let holds = |condition: bool, invariant, rule| {
+            if condition { Ok(()) } else { Err(Broken { invariant, rule }) }
+        };
+        let index = |log_id: &Option<LogId<L::Committed>>| next_index(log_id.as_ref());
+        holds(index(&self.applied) <= index(&self.committed), "I11", "applied <= committed")?;
+        holds(
+            index(&self.applied) <= index(&self.applying),
+            "I11",
+            "applied <= handed to the state machine",
+        )?;
+        holds(index(&self.applying) <= index(&self.committed), "I11", "only committed entries are applied")?;
+        holds(index(&self.committed) <= self.log.next_index(), "I11", "committed <= last log id")?;
+        holds(self.log.first_index() <= index(&self.snapshot), "I11", "purged <= snapshot")
+            .or_else(|broken| if self.log.purged().is_none() { Ok(()) } else { Err(broken) })?;
+        holds(self.readable_end <= self.log.next_index(), "I11", "readable <= last log id")?;
+        holds(self.flushed_seq <= self.seq, "I13", "only what was asked for is flushed")?;
+        holds(
+            self.committed.as_ref().is_none_or(|committed| self.log.has(committed)),
+            "I5",
+            "the last committed entry is in the log",
+        )?;
+        let mut previous = self.memberships.committed().log_id.as_ref();
+        for placed in self.memberships.pending() {
+            holds(placed.log_id.as_ref() > previous, "I12", "memberships stand in log order")?;
+            previous = placed.log_id.as_ref();
+        }
+        self.check_leader()
+    }
+
+    fn check_leader(&self) -> Result<(), Broken> {
+        let Role::Leader(leader) = &self.role else { return Ok(()) };
+        let own = self.vote.leader_id.to_committed();
+        let fits = self.vote.committed && *self.vote.leader_id.node_id() == self.id;
+        if !fits {
+            return Err(Broken { invariant: "I2", rule: "a leader leads by its own committed vote" });
+        }
+        if self.log.last().is_some_and(|last| last.leader_id > own) {
+            return Err(Broken { invariant: "I3", rule: "no entry is newer than its leader" });
+        }
+        for progress in leader.peers().map(|(_, progress)| progress) {
+            if progress.matched().is_some_and(|matched| !self.log.has(matched)) {
+                return Err(Broken { invariant: "I4", rule: "what a peer matches is in the leader's log" });
+            }
+        }
+        Ok(())
+    }
+}
