@@ -21,6 +21,7 @@ use crate::replica::Replica;
 use crate::replica::Role;
 use crate::work::Born;
 use crate::work::Event;
+use crate::work::PeerReady;
 use crate::work::SendAppend;
 use crate::work::SendHeartbeat;
 use crate::work::SendSnapshot;
@@ -400,6 +401,17 @@ impl<L: RaftLeaderId> Replica<L> {
     }
 
     // --- Feeding peers.
+
+    /// What there is to pull for `peer`.
+    pub fn peer_ready(&self, peer: &L::NodeId) -> PeerReady {
+        PeerReady {
+            append: self.has_append(peer),
+            heartbeat: self.has_heartbeat(peer),
+            ask: self.has_ask(peer),
+            snapshot: self.has_snapshot(peer),
+            session: self.leading().and_then(|leader| leader.peers.get(peer)).map_or(0, |progress| progress.session),
+        }
+    }
 
     /// The index up to before which entries may be sent: those that can be read, and, unless it may run ahead of its
     /// own disk, only those that are durable here.

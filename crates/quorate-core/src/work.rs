@@ -172,3 +172,18 @@ pub struct Ready {
     /// [`next_build`](crate::Replica::next_build) has something.
     pub build: bool,
 }
+
+/// What there is to pull for one peer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PeerReady {
+    /// [`next_append`](crate::Replica::next_append) has something.
+    pub append: bool,
+    /// [`next_heartbeat`](crate::Replica::next_heartbeat) has something.
+    pub heartbeat: bool,
+    /// [`next_ask`](crate::Replica::next_ask) has something.
+    pub ask: bool,
+    /// [`next_snapshot`](crate::Replica::next_snapshot) has something.
+    pub snapshot: bool,
+    /// The stream that counts now; 0 while this node does not lead. What belongs to another one can be dropped.
+    pub session: u64,
+}
