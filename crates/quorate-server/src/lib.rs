@@ -1,0 +1,11 @@
+//! The replicated key-value server: an application of [`quorate_node`], its HTTP API, and the client of that API.
+//!
+//! The command `quorate` is built on it. A node of the server is a [`machine::KeyValue`] behind a
+//! [`quorate_node::Node`], with [`http`] in front; [`client`] speaks to a cluster of them.
+
+pub mod api;
+pub mod client;
+pub mod config;
+pub mod http;
+pub mod machine;
+pub mod watch;
