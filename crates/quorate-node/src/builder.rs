@@ -230,6 +230,8 @@ impl Builder {
         is_address("listen_addr", &self.listen_addr)?;
         if let Some(addr) = &self.advertise_addr {
             is_address("advertise_addr", addr)?;
+        } else if is_unspecified(&self.listen_addr) {
+            return Err(ConfigError::Unspecified { addr: self.listen_addr.clone() });
         }
         if let Fresh::Join(addr) = &self.fresh {
             is_address("join", addr)?;
@@ -239,6 +241,11 @@ impl Builder {
         }
         Ok(())
     }
+}
+
+/// Whether an address means "all of mine", which says nothing to others.
+fn is_unspecified(addr: &str) -> bool {
+    addr.parse::<std::net::SocketAddr>().is_ok_and(|addr| addr.ip().is_unspecified())
 }
 
 fn millis(duration: Duration) -> u64 {
@@ -302,6 +309,16 @@ mod tests {
     fn row_3_a_node_that_is_to_join_itself_is_told_so_before_anything_starts() {
         let error = builder().join("127.0.0.1:7001").check().unwrap_err();
         assert_eq!(error, ConfigError::SelfConnection { addr: "127.0.0.1:7001".to_owned() });
+    }
+
+    #[test]
+    fn an_address_that_others_cannot_reach_is_not_advertised() {
+        for addr in ["0.0.0.0:7001", "[::]:7001"] {
+            let mut all = builder();
+            all.listen_addr = addr.to_owned();
+            assert_eq!(all.check(), Err(ConfigError::Unspecified { addr: addr.to_owned() }));
+            assert_eq!(all.advertise_addr("node1:7001").check(), Ok(()));
+        }
     }
 
     #[test]

@@ -5,6 +5,8 @@ mod command;
 mod error;
 mod identity;
 mod leadership;
+mod limits;
+mod listen;
 mod member;
 mod node;
 mod plan;

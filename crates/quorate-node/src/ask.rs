@@ -1,0 +1,67 @@
+//! What one node asks of another, beyond Raft itself. Travels as a call of the transport.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{MembershipError, ProposeError};
+use crate::member::{ClusterId, Member, NodeId};
+use crate::plan::Change;
+use crate::status::Members;
+
+/// The kind of call under which [`Asked`] travels.
+pub(crate) const CALL_KIND: u32 = 1;
+
+/// A question, and how long the one who asks is going to wait.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Asked {
+    pub(crate) within: Duration,
+    pub(crate) ask: Ask,
+}
+
+/// New questions are added at the end: the position of a variant is its number on the wire.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Ask {
+    /// Put this encoded command of the application into the log.
+    Propose(Bytes),
+    /// Up to which index must one have applied for a linearizable read?
+    ReadIndex,
+    /// Who are the members, and how far are they?
+    Members,
+    /// Change the membership.
+    Change(Change),
+    /// Hand leadership over.
+    TransferLeader { to: NodeId },
+    /// Take this node in as a learner, or confirm that it is a member.
+    Join { id: NodeId, member: Member },
+}
+
+impl Ask {
+    /// Whether it changes anything, so that an answer that never came leaves doubt.
+    pub(crate) fn is_change(&self) -> bool {
+        !matches!(self, Self::ReadIndex | Self::Members)
+    }
+
+    /// Whether asking twice does what asking once does, so that a lost answer may be asked for again.
+    pub(crate) fn is_repeatable(&self) -> bool {
+        !matches!(self, Self::Propose(_))
+    }
+}
+
+/// New answers are added at the end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Answer {
+    /// Not done, and will not be: this node does not lead, or cannot at the moment. Ask the leader, if one is named.
+    Elsewhere { leader: Option<(NodeId, Member)>, cause: String },
+    /// What became of a command: the encoded response of the application.
+    Proposed(Result<Bytes, ProposeError>),
+    /// The index that must be applied first.
+    ReadIndex(u64),
+    /// The members.
+    Members(Members),
+    /// What became of a change of the membership or of the leader.
+    Changed(Result<(), MembershipError>),
+    /// The node is a member of this cluster.
+    Joined(ClusterId),
+}

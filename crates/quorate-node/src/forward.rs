@@ -1,0 +1,193 @@
+//! Finding the leader: an ask goes to whoever leads, and is retried for as long as that is safe and in time.
+
+use std::time::Duration;
+
+use rand::RngExt as _;
+use tokio::time::Instant;
+
+use crate::ask::{Answer, Ask, Asked};
+use crate::command::{decode, encode};
+use crate::error::{MembershipError, NotAccepted, OutcomeUnknown, ProposeError, ReadError, StopReason};
+use crate::inner::Inner;
+use crate::member::{Member, NodeId};
+use crate::state_machine::StateMachine;
+
+/// The pause before the first retry; it doubles from one to the next.
+const BACKOFF_MIN: Duration = Duration::from_millis(10);
+/// The longest pause between two retries.
+const BACKOFF_MAX: Duration = Duration::from_millis(250);
+
+/// Why an ask got no answer from a leader.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Unanswered {
+    NotAccepted(NotAccepted),
+    OutcomeUnknown(OutcomeUnknown),
+    Uninitialized,
+    Stopped(StopReason),
+}
+
+impl<S: StateMachine> Inner<S> {
+    /// Asks the leader, wherever it is, and follows it when it changes.
+    pub(crate) async fn ask_leader(&self, ask: Ask, within: Duration) -> Result<Answer, Unanswered> {
+        let mut attempts = Attempts::new(within);
+        let mut hint = None;
+        loop {
+            if let Some(reason) = self.stop_reason() {
+                return Err(Unanswered::Stopped(reason));
+            }
+            if self.cluster_id().is_none() {
+                return Err(Unanswered::Uninitialized);
+            }
+            let Some((leader, member)) = hint.take().or_else(|| self.known_leader()) else {
+                self.wait_for_leader(attempts.remaining()).await;
+                attempts.check()?;
+                continue;
+            };
+            attempts.leader = Some(leader);
+            match self.ask_one(leader, &member, ask.clone(), &attempts).await {
+                Ok(Answer::Elsewhere { leader: next, cause }) => {
+                    attempts.cause = cause;
+                    // A hint may be as stale as what is known here; it is followed at once only if it leads on.
+                    hint = next.filter(|(id, _)| *id != leader);
+                }
+                Ok(answer) => return Ok(answer),
+                Err(failure) if failure.delivered && !ask.is_repeatable() => {
+                    return Err(Unanswered::OutcomeUnknown(failure.into_unknown(leader, within)));
+                }
+                Err(failure) => {
+                    attempts.in_doubt |= failure.delivered && ask.is_change();
+                    attempts.cause = failure.cause;
+                }
+            }
+            attempts.pause().await?;
+        }
+    }
+
+    async fn ask_one(&self, leader: NodeId, member: &Member, ask: Ask, attempts: &Attempts) -> Result<Answer, Failure> {
+        let within = if ask.is_repeatable() {
+            // A silent leader may have been replaced: look again after a while, rather than waiting for it alone.
+            attempts.remaining().min(self.options.election_max.saturating_mul(2))
+        } else {
+            attempts.remaining()
+        };
+        if leader == self.options.id {
+            return Ok(self.answer(Asked { within: attempts.remaining(), ask }).await);
+        }
+        let body = encode(&Asked { within, ask }).map_err(Failure::undelivered)?;
+        let answer = self.call(leader, member, body, within).await?;
+        decode(&answer).map_err(|cause| Failure { delivered: true, timed_out: false, cause })
+    }
+
+    async fn wait_for_leader(&self, within: Duration) {
+        let mut leader = self.leader.subscribe();
+        let mut stopped = self.stopped.subscribe();
+        tokio::select! {
+            _ = leader.wait_for(Option::is_some) => {}
+            _ = stopped.wait_for(Option::is_some) => {}
+            () = tokio::time::sleep(within) => {}
+        }
+    }
+}
+
+/// Why one attempt failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Failure {
+    /// Whether the peer may have acted on it, or may do so yet.
+    pub(crate) delivered: bool,
+    pub(crate) timed_out: bool,
+    pub(crate) cause: String,
+}
+
+impl Failure {
+    pub(crate) fn undelivered(cause: String) -> Self {
+        Self { delivered: false, timed_out: false, cause }
+    }
+
+    fn into_unknown(self, leader: NodeId, waited: Duration) -> OutcomeUnknown {
+        if self.timed_out {
+            OutcomeUnknown::Timeout { waited }
+        } else {
+            OutcomeUnknown::ConnectionLost { leader, cause: self.cause }
+        }
+    }
+}
+
+/// The attempts of one ask: its deadline, its pauses, and what it ran into last.
+struct Attempts {
+    within: Duration,
+    deadline: Instant,
+    pause: Duration,
+    leader: Option<NodeId>,
+    cause: String,
+    /// Whether an attempt may have changed something.
+    in_doubt: bool,
+}
+
+impl Attempts {
+    fn new(within: Duration) -> Self {
+        let deadline = Instant::now() + within.min(Duration::from_secs(86_400));
+        Self { within, deadline, pause: BACKOFF_MIN, leader: None, cause: String::new(), in_doubt: false }
+    }
+
+    fn remaining(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
+    }
+
+    /// Whether there is time for another attempt.
+    fn check(&self) -> Result<(), Unanswered> {
+        if self.remaining() > Duration::ZERO {
+            return Ok(());
+        }
+        if self.in_doubt {
+            return Err(Unanswered::OutcomeUnknown(OutcomeUnknown::Timeout { waited: self.within }));
+        }
+        Err(Unanswered::NotAccepted(match self.leader {
+            None => NotAccepted::NoLeader { waited: self.within },
+            Some(leader) => {
+                NotAccepted::LeaderUnreachable { leader, waited: self.within, cause: self.cause.clone() }
+            }
+        }))
+    }
+
+    async fn pause(&mut self) -> Result<(), Unanswered> {
+        // Spread over half of the pause, so that those who failed together do not come back together.
+        let pause = self.pause.mul_f64(rand::rng().random_range(0.5..1.0));
+        self.pause = self.pause.saturating_mul(2).min(BACKOFF_MAX);
+        tokio::time::sleep(pause.min(self.remaining())).await;
+        self.check()
+    }
+}
+
+impl From<Unanswered> for ProposeError {
+    fn from(unanswered: Unanswered) -> Self {
+        match unanswered {
+            Unanswered::NotAccepted(reason) => Self::NotAccepted(reason),
+            Unanswered::OutcomeUnknown(reason) => Self::OutcomeUnknown(reason),
+            Unanswered::Uninitialized => Self::Uninitialized,
+            Unanswered::Stopped(reason) => Self::Stopped(reason),
+        }
+    }
+}
+
+impl From<Unanswered> for MembershipError {
+    fn from(unanswered: Unanswered) -> Self {
+        match unanswered {
+            Unanswered::NotAccepted(reason) => Self::NotAccepted(reason),
+            Unanswered::OutcomeUnknown(reason) => Self::OutcomeUnknown(reason),
+            Unanswered::Uninitialized => Self::Uninitialized,
+            Unanswered::Stopped(reason) => Self::Stopped(reason),
+        }
+    }
+}
+
+impl From<Unanswered> for ReadError {
+    fn from(unanswered: Unanswered) -> Self {
+        match unanswered {
+            Unanswered::NotAccepted(reason) => Self::NoLeader(reason),
+            // Reads leave no doubt, see `Ask::is_change`.
+            Unanswered::OutcomeUnknown(_) => Self::NoLeader(NotAccepted::NoLeader { waited: Duration::ZERO }),
+            Unanswered::Uninitialized => Self::Uninitialized,
+            Unanswered::Stopped(reason) => Self::Stopped(reason),
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! What all handles, tasks and connections of one node share.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use quorate::ReadPolicy;
+use quorate::errors::{ClientWriteError, ForwardToLeader, LinearizableReadError, RaftError};
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use crate::ask::{Answer, Ask, Asked};
+use crate::builder::Builder;
+use crate::command::Command;
+use crate::config::{NodeConfig, Raft};
+use crate::error::{NotAccepted, OutcomeUnknown, ProposeError, ReadError, StopReason};
+use crate::identity::Identity;
+use crate::leadership::Leader;
+use crate::limits::InFlight;
+use crate::machine::Shared;
+use crate::member::{ClusterId, Member, NodeId};
+use crate::state_machine::StateMachine;
+
+/// One running node.
+pub(crate) struct Inner<S: StateMachine> {
+    pub(crate) options: Builder,
+    /// Who this node is to others: its uid and the addresses that it advertises.
+    pub(crate) member: Member,
+    pub(crate) incarnation: u64,
+    pub(crate) identity: Arc<Mutex<Identity>>,
+    pub(crate) shared: Arc<Shared<S>>,
+    pub(crate) raft: Raft<S>,
+    pub(crate) in_flight: Arc<InFlight>,
+    pub(crate) leader: watch::Sender<Option<Leader>>,
+    pub(crate) stopped: watch::Sender<Option<StopReason>>,
+}
+
+impl<S: StateMachine> Inner<S> {
+    pub(crate) fn cluster_id(&self) -> Option<ClusterId> {
+        self.identity.lock().unwrap_or_else(PoisonError::into_inner).cluster_id()
+    }
+
+    pub(crate) fn stop_reason(&self) -> Option<StopReason> {
+        self.stopped.borrow().clone()
+    }
+
+    /// The leader that this node has heard of, if its address is known.
+    pub(crate) fn known_leader(&self) -> Option<(NodeId, Member)> {
+        let leader = self.leader.borrow();
+        leader.as_ref().and_then(|leader| Some((leader.id, leader.member.clone()?)))
+    }
+
+    /// Proposes an encoded command on behalf of a local caller.
+    pub(crate) async fn propose(&self, payload: Bytes, within: Duration) -> Result<Bytes, ProposeError> {
+        self.check_size(&payload)?;
+        let _admitted = self.in_flight.admit(payload.len())?;
+        match self.ask_leader(Ask::Propose(payload), within).await? {
+            Answer::Proposed(result) => result,
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Waits until every command acknowledged before this call is applied here.
+    pub(crate) async fn wait_linearizable(&self, within: Duration) -> Result<(), ReadError> {
+        let started = tokio::time::Instant::now();
+        let Answer::ReadIndex(wanted) = self.ask_leader(Ask::ReadIndex, within).await? else {
+            return Err(ReadError::NoLeader(NotAccepted::Invalid { cause: "not the answer to a read".to_owned() }));
+        };
+        let remaining = within.saturating_sub(started.elapsed());
+        let mut stopped = self.stopped.subscribe();
+        tokio::select! {
+            biased;
+            () = self.shared.wait_applied(wanted) => Ok(()),
+            _ = stopped.wait_for(Option::is_some) => {
+                Err(ReadError::Stopped(self.stop_reason().unwrap_or(StopReason::Shutdown)))
+            }
+            () = tokio::time::sleep(remaining) => {
+                Err(ReadError::Lagging { wanted, applied: self.shared.applied(), waited: within })
+            }
+        }
+    }
+
+    /// Answers an ask as the leader, or says who leads.
+    pub(crate) async fn answer(&self, asked: Asked) -> Answer {
+        match asked.ask {
+            Ask::Propose(payload) => self.answer_propose(payload, asked.within).await,
+            Ask::ReadIndex => self.answer_read_index().await,
+            Ask::Members if self.raft.is_leader() => Answer::Members(self.members()),
+            Ask::Members => self.elsewhere("this node does not lead".to_owned()),
+            Ask::Change(change) => self.answer_change(change, asked.within).await,
+            Ask::TransferLeader { to } => self.answer_transfer(to, asked.within).await,
+            Ask::Join { id, member } => self.answer_join(id, member, asked.within).await,
+        }
+    }
+
+    /// Answers a peer. What its own callers were spared must be checked here: limits, and whether it makes sense.
+    pub(crate) async fn answer_peer(&self, asked: Asked) -> Answer {
+        let Ask::Propose(payload) = &asked.ask else { return self.answer(asked).await };
+        if let Err(error) = self.check_size(payload) {
+            return Answer::Proposed(Err(error));
+        }
+        if let Err(cause) = crate::command::decode::<S::Command>(payload) {
+            // A command that cannot be read would stop every node that applies it.
+            return Answer::Proposed(Err(NotAccepted::Invalid { cause }.into()));
+        }
+        match self.in_flight.admit(payload.len()) {
+            Ok(_admitted) => self.answer(asked).await,
+            Err(error) => Answer::Proposed(Err(error)),
+        }
+    }
+
+    async fn answer_propose(&self, payload: Bytes, within: Duration) -> Answer {
+        let written = match timeout(within, self.raft.client_write(Command::new(payload))).await {
+            Ok(written) => written,
+            Err(_) => return Answer::Proposed(Err(OutcomeUnknown::Timeout { waited: within }.into())),
+        };
+        match written {
+            Ok(written) => Answer::Proposed(Ok(written.data.0)),
+            Err(RaftError::APIError(ClientWriteError::ForwardToLeader(forward))) => self.forward_to(forward),
+            Err(RaftError::APIError(ClientWriteError::LogEntryDiscarded(_))) => {
+                Answer::Proposed(Err(OutcomeUnknown::LeaderChanged.into()))
+            }
+            Err(error) => {
+                let reason = self.stop_reason().unwrap_or(StopReason::Fatal { cause: error.to_string() });
+                Answer::Proposed(Err(OutcomeUnknown::Stopped(reason).into()))
+            }
+        }
+    }
+
+    async fn answer_read_index(&self) -> Answer {
+        match self.raft.get_read_log_id(ReadPolicy::ReadIndex).await {
+            Ok((read, _applied)) => Answer::ReadIndex(read.index()),
+            Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(forward))) => self.forward_to(forward),
+            Err(error) => self.elsewhere(error.to_string()),
+        }
+    }
+
+    pub(crate) fn forward_to(&self, forward: ForwardToLeader<NodeConfig>) -> Answer {
+        let cause = format!("it does not take requests: {:?}", forward.reason);
+        Answer::Elsewhere { leader: forward.leader_id.zip(forward.leader_node), cause }
+    }
+
+    pub(crate) fn elsewhere(&self, cause: String) -> Answer {
+        let leader = self.known_leader().filter(|(id, _)| *id != self.options.id);
+        Answer::Elsewhere { leader, cause }
+    }
+
+    fn check_size(&self, payload: &Bytes) -> Result<(), ProposeError> {
+        let (size, max) = (payload.len(), self.options.command_bytes_max);
+        if size > max { Err(ProposeError::TooLarge { size, max }) } else { Ok(()) }
+    }
+}
+
+fn unexpected(answer: &Answer) -> ProposeError {
+    let cause = format!("the leader answered something else: {answer:?}");
+    ProposeError::OutcomeUnknown(OutcomeUnknown::ConnectionLost { leader: 0, cause })
+}
