@@ -1,0 +1,3 @@
+//! Speed beside the raw limit.
+
+fn main() {}

@@ -1,0 +1,114 @@
+//! The power fails at every single operation on the disk; what was acknowledged is there afterwards.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod common;
+
+use std::sync::atomic::Ordering;
+
+use common::{Contents, Workload, open};
+use quorate_log::sim_disk::{PowerCut, SimDisk};
+
+const ACTIONS: u64 = 60;
+
+/// Runs a workload until the power fails at operation `cut`; returns whether it did.
+fn run(seed: u64, disk: &SimDisk, cut: u64) -> (Workload, bool) {
+    disk.cut_power_at(Some(cut));
+    let mut work = Workload::new(seed);
+    let Ok(opened) = open(disk) else { return (work, true) };
+    let (log, mut writer) = (opened.log, opened.writer);
+    for _ in 0..ACTIONS {
+        if work.act(&log, &mut writer).is_err() {
+            return (work, true);
+        }
+        assert_eq!(&Contents::of(&log).unwrap(), work.now(), "what was written is read at once");
+    }
+    (work, writer.finish().is_err())
+}
+
+fn check(seed: u64, cut: u64, how: PowerCut, work: &Workload, disk: &SimDisk) {
+    let opened = open(disk).unwrap_or_else(|error| panic!("seed {seed}, cut {cut}, {how:?}: {error}"));
+    let found = Contents::of(&opened.log).unwrap();
+    let from = work.acknowledged.load(Ordering::SeqCst);
+    assert!(
+        work.states[from..].contains(&found),
+        "seed {seed}, cut {cut}, {how:?}: found {:?} {}..{}, acknowledged {:?} {}..{}",
+        found.purged,
+        found.first,
+        found.next(),
+        work.states[from].purged,
+        work.states[from].first,
+        work.states[from].next(),
+    );
+    let vote = opened.log.vote().unwrap().map(|vote| vote.to_vec());
+    let from = work.acknowledged_vote.load(Ordering::SeqCst);
+    assert!(work.votes[from..].contains(&vote), "seed {seed}, cut {cut}, {how:?}: vote {vote:?}");
+
+    // It goes on from there as if nothing had been.
+    let (log, mut writer) = (opened.log, opened.writer);
+    let mut more = Workload::new(seed + 1);
+    more.states = vec![found];
+    more.append(&log).unwrap();
+    writer.step().unwrap();
+    assert_eq!(&Contents::of(&log).unwrap(), more.now());
+}
+
+fn crash_everywhere(seeds: std::ops::Range<u64>, how: PowerCut) {
+    for seed in seeds {
+        let mut cut = 0;
+        loop {
+            let disk = SimDisk::new(seed);
+            let (work, failed) = run(seed, &disk, cut);
+            disk.restart(how);
+            if cut % 3 == 0 {
+                // The power fails again while the log is being opened.
+                disk.cut_power_at(Some(disk.changes() + cut % 7));
+                drop(open(&disk));
+                disk.restart(how);
+            }
+            check(seed, cut, how, &work, &disk);
+            if !failed {
+                assert!(cut > ACTIONS, "the workload reached the disk");
+                break;
+            }
+            cut += 1;
+        }
+    }
+}
+
+#[test]
+fn a_power_cut_that_loses_all_unsynced_writes() {
+    crash_everywhere(0..2, PowerCut::LoseAll);
+}
+
+#[test]
+fn a_killed_process_loses_nothing_that_was_written() {
+    crash_everywhere(10..12, PowerCut::KeepAll);
+}
+
+#[test]
+fn a_power_cut_that_tears_writes_at_512_bytes() {
+    crash_everywhere(20..24, PowerCut::Tear { sector: 512 });
+}
+
+#[test]
+fn a_power_cut_that_tears_writes_at_4096_bytes() {
+    crash_everywhere(40..42, PowerCut::Tear { sector: 4096 });
+}
+
+#[test]
+fn the_same_seed_gives_the_same_disk() {
+    let disks: Vec<_> = (0..2)
+        .map(|_| {
+            let disk = SimDisk::new(3);
+            run(3, &disk, 200);
+            disk.restart(PowerCut::Tear { sector: 512 });
+            disk
+        })
+        .collect();
+    use quorate_log::Directory;
+    let names = disks[0].list().unwrap();
+    assert_eq!(names, disks[1].list().unwrap());
+    for name in names {
+        assert_eq!(disks[0].contents(&name), disks[1].contents(&name), "{name}");
+    }
+}
