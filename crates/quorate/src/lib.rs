@@ -1,1 +1,101 @@
-//! Placeholder.
+//! Raft consensus: a log that a group of nodes agree on, applied to a state machine on each.
+//!
+//! An application chooses its types with [`declare_raft_types!`] and brings a log store ([`RaftLogStorage`]), a
+//! state machine ([`RaftStateMachine`]) and a network ([`RaftNetworkFactory`]).
+//!
+//! [`RaftLogStorage`]: storage::RaftLogStorage
+//! [`RaftStateMachine`]: storage::RaftStateMachine
+#![forbid(unsafe_code)]
+
+mod macros;
+
+mod backoff;
+pub mod base;
+pub mod batch;
+mod change_members;
+mod client;
+mod config;
+mod display;
+pub mod entry;
+pub mod errors;
+mod extensions;
+pub mod impls;
+pub mod log_id;
+pub mod membership;
+pub mod metrics;
+pub mod network;
+mod node;
+pub mod responder;
+pub mod rpc;
+pub mod runtime;
+pub mod storage;
+pub mod type_config;
+mod types;
+pub mod vote;
+
+/// The former name of [`errors`].
+#[deprecated(note = "use `errors`")]
+pub mod error {
+    pub use crate::errors::*;
+}
+
+pub use anyerror;
+pub use anyerror::AnyError;
+
+pub use crate::base::AppData;
+pub use crate::base::AppDataResponse;
+pub use crate::base::OptionalSend;
+pub use crate::base::OptionalSerde;
+pub use crate::base::OptionalSync;
+pub use crate::base::TryAsRef;
+pub use crate::change_members::ChangeMembers;
+pub use crate::client::LinearizerOption;
+pub use crate::client::Precondition;
+pub use crate::client::ReadPolicy;
+pub use crate::config::Config;
+pub use crate::config::ConfigError;
+pub use crate::config::SnapshotPolicy;
+pub use crate::config::StepDownPolicy;
+pub use crate::display::MessageSummary;
+pub use crate::entry::Entry;
+pub use crate::entry::EntryPayload;
+pub use crate::errors::ErrorSubject;
+pub use crate::errors::ErrorVerb;
+pub use crate::errors::StorageError;
+pub use crate::errors::ToStorageResult;
+pub use crate::extensions::Extensions;
+pub use crate::log_id::LogId;
+pub use crate::log_id::LogIdOptionExt;
+pub use crate::log_id::LogIndexOptionExt;
+pub use crate::membership::Membership;
+pub use crate::membership::MembershipState;
+pub use crate::membership::StoredMembership;
+pub use crate::metrics::RaftMetrics;
+pub use crate::network::RPCTypes;
+pub use crate::network::RaftNetworkFactory;
+pub use crate::network::RaftNetworkV2;
+pub use crate::node::BasicNode;
+pub use crate::node::EmptyNode;
+pub use crate::node::Node;
+pub use crate::node::NodeId;
+pub use crate::node::NodeInfo;
+pub use crate::runtime as async_runtime;
+pub use crate::runtime as rt;
+pub use crate::runtime::AsyncRuntime;
+pub use crate::runtime::Instant;
+#[cfg(feature = "tokio-rt")]
+pub use crate::runtime::TokioInstant;
+#[cfg(feature = "tokio-rt")]
+pub use crate::runtime::TokioRuntime;
+pub use crate::runtime::WatchSender;
+pub use crate::storage::LogState;
+pub use crate::storage::RaftLogReader;
+pub use crate::storage::RaftSnapshotBuilder;
+pub use crate::type_config::RaftTypeConfig;
+#[cfg(feature = "type-alias")]
+pub use crate::type_config::alias;
+pub use crate::types::ServerState;
+pub use crate::types::Snapshot;
+pub use crate::types::SnapshotId;
+pub use crate::types::SnapshotMeta;
+pub use crate::vote::Vote;

@@ -1,0 +1,474 @@
+//! The numbers that a node runs by.
+
+use std::time::Duration;
+
+use rand::RngExt;
+use thiserror::Error as ThisError;
+
+use crate::backoff::BackoffSeries;
+pub use crate::backoff::ParseError;
+use crate::errors::BoxedErrorSource;
+use crate::network::Backoff;
+use crate::runtime::AsyncRuntime;
+
+/// The numbers that a node runs by. Times are in milliseconds.
+#[derive(Debug, Clone)]
+#[cfg_attr(feature = "clap", derive(clap::Parser))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct Config {
+    /// A label of the cluster
+    #[cfg_attr(feature = "clap", arg(long, default_value = "foo"))]
+    pub cluster_name: String,
+
+    /// Least time without a leader before an election; also how long a vote request may take
+    #[cfg_attr(feature = "clap", arg(long, default_value_t = 150))]
+    pub election_timeout_min: u64,
+
+    /// Greatest time without a leader before an election; also how long a leader's lease lasts
+    #[cfg_attr(feature = "clap", arg(long, default_value_t = 300))]
+    pub election_timeout_max: u64,
+
+    /// Time between heartbeats; also how long an append request may take
+    #[cfg_attr(feature = "clap", arg(long, default_value_t = 50))]
+    pub heartbeat_interval: u64,
+
+    /// No heartbeat to a follower that answered another request within this time; 0 for always one
+    #[cfg_attr(feature = "clap", arg(long, default_value = "0"))]
+    pub heartbeat_min_interval: Option<u64>,
+
+    /// How long sending a snapshot, or a chunk of it, may take
+    #[cfg_attr(feature = "clap", arg(long, default_value_t = 200))]
+    pub install_snapshot_timeout: u64,
+
+    /// Not used
+    #[cfg_attr(feature = "clap", arg(long, default_value_t = 0))]
+    #[deprecated(note = "use `install_snapshot_timeout`")]
+    pub send_snapshot_timeout: u64,
+
+    /// Most entries in an append request
+    #[cfg_attr(feature = "clap", arg(long, default_value_t = 300))]
+    pub max_payload_entries: u64,
+
+    /// Most entries that are appended to the log at once
+    #[cfg_attr(feature = "clap", arg(long, default_value = "4096"))]
+    pub max_append_entries: Option<u64>,
+
+    /// A learner that lags by no more entries than this is up to date
+    #[cfg_attr(feature = "clap", arg(long, default_value_t = 5000))]
+    pub replication_lag_threshold: u64,
+
+    /// When to build a snapshot: `since_last:N` entries, or `never`
+    #[cfg_attr(
+        feature = "clap",
+        arg(long, default_value = "since_last:5000", value_parser = text::snapshot_policy)
+    )]
+    pub snapshot_policy: SnapshotPolicy,
+
+    /// Size of the chunks that a snapshot is sent in, in bytes or with a unit, such as `3MiB`
+    #[cfg_attr(feature = "clap", arg(long, default_value = "3MiB", value_parser = text::bytes))]
+    pub snapshot_max_chunk_size: u64,
+
+    /// Entries to keep that a snapshot covers
+    #[cfg_attr(feature = "clap", arg(long, default_value_t = 1000))]
+    pub max_in_snapshot_log_to_keep: u64,
+
+    /// Least entries to remove at once
+    #[cfg_attr(feature = "clap", arg(long, default_value_t = 1))]
+    pub purge_batch_size: u64,
+
+    /// Most calls that wait for the node
+    #[cfg_attr(feature = "clap", arg(long, default_value = "65536"))]
+    pub api_channel_size: Option<u64>,
+
+    /// Most writes in one batch
+    #[cfg_attr(feature = "clap", arg(long, default_value_t = 4096))]
+    pub api_batch_capacity: u64,
+
+    /// How long a batch waits for more writes
+    #[cfg_attr(feature = "clap", arg(long, default_value_t = 0))]
+    pub api_batch_linger_ms: u64,
+
+    /// Most events inside of the node that wait for it
+    #[cfg_attr(feature = "clap", arg(long, default_value = "65536"))]
+    pub notification_channel_size: Option<u64>,
+
+    /// Most commands that wait for the state machine
+    #[cfg_attr(feature = "clap", arg(long, default_value = "1024"))]
+    pub state_machine_channel_size: Option<u64>,
+
+    /// Entries whose way is timed in runtime statistics
+    #[cfg_attr(feature = "clap", arg(long))]
+    pub log_stage_capacity: Option<u64>,
+
+    /// Whether entries are sent as soon as the log can read them
+    #[cfg_attr(feature = "clap", arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true"))]
+    pub broadcast_submitted_on_append: Option<bool>,
+
+    /// Whether time passes: without, there are neither elections nor heartbeats
+    #[cfg_attr(
+        feature = "clap",
+        arg(
+            long,
+            action = clap::ArgAction::Set,
+            num_args = 0..=1,
+            require_equals = true,
+            default_value_t = true,
+            default_missing_value = "true"
+        )
+    )]
+    pub enable_tick: bool,
+
+    /// Whether the leader sends heartbeats by itself
+    #[cfg_attr(
+        feature = "clap",
+        arg(
+            long,
+            action = clap::ArgAction::Set,
+            num_args = 0..=1,
+            require_equals = true,
+            default_value_t = true,
+            default_missing_value = "true"
+        )
+    )]
+    pub enable_heartbeat: bool,
+
+    /// Whether a follower without a leader calls an election by itself
+    #[cfg_attr(
+        feature = "clap",
+        arg(
+            long,
+            action = clap::ArgAction::Set,
+            num_args = 0..=1,
+            require_equals = true,
+            default_value_t = true,
+            default_missing_value = "true"
+        )
+    )]
+    pub enable_elect: bool,
+
+    /// When a leader steps down that is no member any more: after a time, or `never`
+    #[cfg_attr(feature = "clap", arg(long, default_value = "150", value_parser = text::step_down_policy))]
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub removed_leader_step_down: StepDownPolicy,
+
+    /// A leader without a quorum is silent for this time and sends heartbeats for as long, in turns
+    #[cfg_attr(feature = "clap", arg(long))]
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub quorum_loss_probe_interval: Option<u64>,
+
+    /// Whether a node asks if it would win before it calls an election
+    #[cfg_attr(feature = "clap", arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true"))]
+    pub enable_pre_vote: Option<bool>,
+
+    /// Delays between attempts to reach a node, such as `10ms 20ms ..1s`
+    #[cfg_attr(feature = "clap", arg(long, default_value = BACKOFF_DEFAULT))]
+    pub backoff: String,
+
+    /// Whether handing leadership over ends the delays between attempts
+    #[cfg_attr(feature = "clap", arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true"))]
+    pub reset_backoff_on_transfer_leader: Option<bool>,
+
+    /// Whether a follower may lose entries and be sent them again; of use in tests only
+    #[cfg_attr(feature = "clap", arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true"))]
+    pub allow_log_reversion: Option<bool>,
+
+    /// Whether a leader that is started again leads on without an election
+    #[cfg_attr(feature = "clap", arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true"))]
+    pub enable_leader_restore: Option<bool>,
+}
+
+/// The delays of [`Config::backoff`] unless given.
+const BACKOFF_DEFAULT: &str = "200ms";
+
+impl Default for Config {
+    #[expect(deprecated, reason = "all fields are set")]
+    fn default() -> Self {
+        Self {
+            cluster_name: "foo".to_string(),
+            election_timeout_min: 150,
+            election_timeout_max: 300,
+            heartbeat_interval: 50,
+            heartbeat_min_interval: Some(0),
+            install_snapshot_timeout: 200,
+            send_snapshot_timeout: 0,
+            max_payload_entries: 300,
+            max_append_entries: Some(4096),
+            replication_lag_threshold: 5000,
+            snapshot_policy: SnapshotPolicy::LogsSinceLast(5000),
+            snapshot_max_chunk_size: 3 * 1024 * 1024,
+            max_in_snapshot_log_to_keep: 1000,
+            purge_batch_size: 1,
+            api_channel_size: Some(65536),
+            api_batch_capacity: 4096,
+            api_batch_linger_ms: 0,
+            notification_channel_size: Some(65536),
+            state_machine_channel_size: Some(1024),
+            log_stage_capacity: None,
+            broadcast_submitted_on_append: None,
+            enable_tick: true,
+            enable_heartbeat: true,
+            enable_elect: true,
+            removed_leader_step_down: StepDownPolicy::default(),
+            quorum_loss_probe_interval: None,
+            enable_pre_vote: None,
+            backoff: BACKOFF_DEFAULT.to_string(),
+            reset_backoff_on_transfer_leader: None,
+            allow_log_reversion: None,
+            enable_leader_restore: None,
+        }
+    }
+}
+
+impl Config {
+    /// From a command line, of which the first item is the name of the program. It is validated.
+    #[cfg(feature = "clap")]
+    pub fn build(args: &[&str]) -> Result<Config, ConfigError> {
+        use clap::Parser;
+
+        use crate::errors::ErrorSource;
+
+        let config = Self::try_parse_from(args).map_err(|error| ConfigError::ParseError {
+            source: BoxedErrorSource::from_string(error),
+            args: args.iter().map(ToString::to_string).collect(),
+        })?;
+        config.validate()
+    }
+
+    /// Errors if the numbers contradict each other.
+    pub fn validate(self) -> Result<Config, ConfigError> {
+        let election_timeout_min = self.election_timeout_min;
+        let election_timeout_max = self.election_timeout_max;
+        let heartbeat_interval = self.heartbeat_interval;
+        if election_timeout_min >= election_timeout_max {
+            return Err(ConfigError::ElectionTimeout {
+                min: election_timeout_min,
+                max: election_timeout_max,
+            });
+        }
+        if election_timeout_min <= heartbeat_interval {
+            return Err(ConfigError::ElectionTimeoutLTHeartBeat { election_timeout_min, heartbeat_interval });
+        }
+        let heartbeat_min_interval = self.heartbeat_min_interval.unwrap_or(0);
+        let tick = u64::try_from(self.tick_interval().as_millis()).unwrap_or(u64::MAX);
+        let contact_gap = heartbeat_min_interval.saturating_add(heartbeat_interval).saturating_add(tick);
+        if heartbeat_min_interval > 0 && election_timeout_min <= contact_gap {
+            return Err(ConfigError::HeartbeatMinIntervalTooLarge {
+                election_timeout_min,
+                heartbeat_interval,
+                heartbeat_min_interval,
+            });
+        }
+        if self.max_payload_entries == 0 {
+            return Err(ConfigError::MaxPayloadIs0);
+        }
+        if let Some(probe_interval) = self.quorum_loss_probe_interval
+            && probe_interval < election_timeout_max.saturating_mul(2)
+        {
+            return Err(ConfigError::QuorumLossProbeIntervalTooSmall {
+                election_timeout_max,
+                probe_interval,
+            });
+        }
+        BackoffSeries::parse(&self.backoff)?;
+        Ok(self)
+    }
+
+    /// A time in milliseconds, from the least election timeout to below the greatest.
+    pub fn new_rand_election_timeout<RT: AsyncRuntime>(&self) -> u64 {
+        let timeouts = self.election_timeout_min..self.election_timeout_max;
+        if timeouts.is_empty() { self.election_timeout_min } else { RT::thread_rng().random_range(timeouts) }
+    }
+
+    /// How long sending a snapshot, or a chunk of it, may take.
+    pub fn install_snapshot_timeout(&self) -> Duration {
+        Duration::from_millis(self.install_snapshot_timeout)
+    }
+
+    /// How long sending a snapshot may take.
+    #[deprecated(note = "use `install_snapshot_timeout`")]
+    #[expect(deprecated, reason = "reads the field of the same name")]
+    pub fn send_snapshot_timeout(&self) -> Duration {
+        match self.send_snapshot_timeout {
+            0 => self.install_snapshot_timeout(),
+            timeout => Duration::from_millis(timeout),
+        }
+    }
+
+    /// The delays that [`backoff`](Self::backoff) describes; those of the default if it cannot be read, which
+    /// [`validate`](Self::validate) would have said.
+    pub fn build_backoff(&self) -> Backoff {
+        let series = BackoffSeries::parse(&self.backoff).or_else(|error| {
+            tracing::warn!(%error, default = BACKOFF_DEFAULT, "the default backoff is used");
+            BackoffSeries::parse(BACKOFF_DEFAULT)
+        });
+        Backoff::new(series.into_iter().flat_map(BackoffSeries::delays))
+    }
+
+    /// How often a node looks at the clock.
+    pub(crate) fn tick_interval(&self) -> Duration {
+        Duration::from_millis((self.heartbeat_interval.saturating_mul(13) / 64).max(1))
+    }
+}
+
+/// When to build a snapshot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub enum SnapshotPolicy {
+    /// When this many entries are committed since the last one.
+    LogsSinceLast(u64),
+    /// Only when asked to.
+    Never,
+}
+
+/// When a leader steps down that is no member any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub enum StepDownPolicy {
+    /// When asked to.
+    Never,
+    /// So many milliseconds after the membership without it is committed.
+    After(u64),
+}
+
+impl Default for StepDownPolicy {
+    fn default() -> Self {
+        Self::After(150)
+    }
+}
+
+/// Why a config cannot be used.
+#[derive(Debug, PartialEq, Eq, ThisError)]
+pub enum ConfigError {
+    /// The command line cannot be read.
+    #[error("ParseError: {source} while parsing ({args:?})")]
+    ParseError {
+        /// Why.
+        source: BoxedErrorSource,
+        /// The command line.
+        args: Vec<String>,
+    },
+    /// There is no time between the least and the greatest election timeout.
+    #[error("election timeout: min({min}) must be < max({max})")]
+    ElectionTimeout {
+        /// The least, in milliseconds.
+        min: u64,
+        /// The greatest, in milliseconds.
+        max: u64,
+    },
+    /// Elections would start before a heartbeat.
+    #[error(
+        "election_timeout_min({election_timeout_min}) must be > heartbeat_interval({heartbeat_interval})"
+    )]
+    ElectionTimeoutLTHeartBeat {
+        /// The least election timeout, in milliseconds.
+        election_timeout_min: u64,
+        /// The time between heartbeats, in milliseconds.
+        heartbeat_interval: u64,
+    },
+    /// Elections would start between two signs of life.
+    #[error(
+        "election_timeout_min({election_timeout_min}) must be > heartbeat_min_interval({heartbeat_min_interval}) + heartbeat_interval({heartbeat_interval}) + one tick"
+    )]
+    HeartbeatMinIntervalTooLarge {
+        /// The least election timeout, in milliseconds.
+        election_timeout_min: u64,
+        /// The time between heartbeats, in milliseconds.
+        heartbeat_interval: u64,
+        /// The time without heartbeats after an answer, in milliseconds.
+        heartbeat_min_interval: u64,
+    },
+    /// No entry could be sent.
+    #[error("max_payload_entries must be > 0")]
+    MaxPayloadIs0,
+    /// A silent leader would not be silent for long enough for another to be elected.
+    #[error(
+        "quorum_loss_probe_interval({probe_interval}) must be >= 2 * election_timeout_max({election_timeout_max})"
+    )]
+    QuorumLossProbeIntervalTooSmall {
+        /// The greatest election timeout, in milliseconds.
+        election_timeout_max: u64,
+        /// How long a leader without a quorum is silent, in milliseconds.
+        probe_interval: u64,
+    },
+    /// The delays cannot be read.
+    #[error(transparent)]
+    InvalidBackoff(#[from] ParseError),
+    /// A snapshot policy cannot be read.
+    #[error("snapshot policy string is invalid: '{invalid:?}' expect: '{syntax}'")]
+    InvalidSnapshotPolicy {
+        /// What was given.
+        invalid: String,
+        /// What can be read.
+        syntax: String,
+    },
+    /// A number cannot be read.
+    #[error("{reason} when parsing {invalid:?}")]
+    InvalidNumber {
+        /// What was given.
+        invalid: String,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Values of a command line.
+#[cfg(feature = "clap")]
+mod text {
+    use super::ConfigError;
+    use super::SnapshotPolicy;
+    use super::StepDownPolicy;
+
+    pub(super) fn snapshot_policy(text: &str) -> Result<SnapshotPolicy, ConfigError> {
+        if text == "never" {
+            return Ok(SnapshotPolicy::Never);
+        }
+        let Some(entries) = text.strip_prefix("since_last:") else {
+            return Err(ConfigError::InvalidSnapshotPolicy {
+                invalid: text.to_string(),
+                syntax: "never|since_last:<num>".to_string(),
+            });
+        };
+        number(entries).map(SnapshotPolicy::LogsSinceLast)
+    }
+
+    pub(super) fn step_down_policy(text: &str) -> Result<StepDownPolicy, ConfigError> {
+        let never = ["never", "no", "none", "off", "false"];
+        if never.iter().any(|word| text.eq_ignore_ascii_case(word)) {
+            return Ok(StepDownPolicy::Never);
+        }
+        number(text).map(StepDownPolicy::After)
+    }
+
+    /// A number of bytes, with an optional unit: `k`, `M`, `G` or `T`, of 1024 with `i`, `B` or not.
+    pub(super) fn bytes(text: &str) -> Result<u64, ConfigError> {
+        let unit_at = text.find(|c: char| !c.is_ascii_digit() && c != '_').unwrap_or(text.len());
+        let (digits, unit) = text.split_at(unit_at);
+        let unit = unit.trim().to_ascii_lowercase();
+        let factor: Option<u64> = match unit.strip_suffix('b').unwrap_or(&unit) {
+            "" => Some(1),
+            "k" => Some(1_000),
+            "m" => Some(1_000_000),
+            "g" => Some(1_000_000_000),
+            "t" => Some(1_000_000_000_000),
+            "ki" => Some(1 << 10),
+            "mi" => Some(1 << 20),
+            "gi" => Some(1 << 30),
+            "ti" => Some(1 << 40),
+            _ => None,
+        };
+        let invalid = |reason: &str| ConfigError::InvalidNumber {
+            invalid: text.to_string(),
+            reason: reason.to_string(),
+        };
+        let factor = factor.ok_or_else(|| invalid("expected a number of bytes such as 3MiB"))?;
+        let count = number(&digits.replace('_', ""))?;
+        count.checked_mul(factor).ok_or_else(|| invalid("number too large"))
+    }
+
+    fn number(text: &str) -> Result<u64, ConfigError> {
+        text.parse().map_err(|error: std::num::ParseIntError| ConfigError::InvalidNumber {
+            invalid: text.to_string(),
+            reason: error.to_string(),
+        })
+    }
+}
