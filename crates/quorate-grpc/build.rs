@@ -1,0 +1,8 @@
+//! Compiles the wire format without `protoc`: `protox` parses, `tonic-prost-build` generates.
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    println!("cargo:rerun-if-changed=proto");
+    let files = protox::compile(["proto/peer.proto"], ["proto"])?;
+    tonic_prost_build::configure().bytes(".").compile_fds(files)?;
+    Ok(())
+}
