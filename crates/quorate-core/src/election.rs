@@ -126,39 +126,40 @@ impl<L: RaftLeaderId> Replica<L> {
 
     /// A voter of the effective or of the committed membership may campaign: the effective one may never commit.
     fn may_campaign(&self) -> bool {
+        let term = self.vote.leader_id.term();
+        // The last term there is cannot be outbid, and a full log cannot take a leader's first entry.
+        let has_room = term.next() > term && self.log.next_index() < u64::MAX;
         let committed = &self.memberships.committed().membership;
-        self.effective().is_voter(&self.id) || committed.is_voter(&self.id)
+        has_room && (self.effective().is_voter(&self.id) || committed.is_voter(&self.id))
     }
 
     /// Asks the voters: for a pre-vote, which changes nothing anywhere, or for their votes in the next term.
     fn campaign(&mut self, now: Time, dice: u64, pre_vote: bool, transfer: bool) {
         let term = self.vote.leader_id.term().next();
         let vote: Vote<L> = Vote::new(term, self.id.clone());
-        if vote.leader_id.term() <= self.vote.leader_id.term() {
-            // The last term there is: it cannot be outbid.
-            return;
-        }
         self.election_timeout = self.options.election_timeout(dice);
         self.greater_log_seen = false;
         let mut unasked = self.effective().voters();
         unasked.remove(&self.id);
         let pre = pre_vote && !unasked.is_empty();
+        if pre && self.leader_is_fresh(now) {
+            // Its own lease is valid: it would not grant a pre-vote to anyone, nor to itself.
+            return;
+        }
         self.event(Event::Campaign { vote: vote.clone(), pre });
         let mut campaign =
             Campaign { vote: vote.clone(), transfer, unasked, granted: BTreeSet::new(), began: now };
         if pre {
-            if self.leader_is_fresh(now) {
-                // Its own lease is valid: it would not grant a pre-vote to anyone, nor to itself.
-                return;
-            }
             campaign.granted.insert(self.id.clone());
             self.role = Role::PreCandidate(campaign);
-            self.count(now);
+            if self.has_quorum() {
+                self.campaign(now, dice, false, false);
+            }
             return;
         }
-        self.step_down_to(Role::Candidate(campaign));
-        self.vote_lease = Duration::ZERO;
         self.save_vote(now, vote);
+        self.vote_lease = Duration::ZERO;
+        self.role = Role::Candidate(campaign);
     }
 
     // --- The voter's side.
@@ -167,9 +168,9 @@ impl<L: RaftLeaderId> Replica<L> {
     pub fn vote_request(&mut self, now: Time, request: &VoteRequest<L>) -> Reply<VoteReply<L>> {
         let granted = self.would_grant(now, request) && request.vote >= self.vote;
         if granted && request.vote > self.vote {
+            self.save_vote(now, request.vote.clone());
             self.step_down_to(Role::Passive);
             self.vote_lease = Duration::ZERO;
-            self.save_vote(now, request.vote.clone());
         } else if granted {
             self.vote_heard = Some(now);
         }
@@ -191,9 +192,12 @@ impl<L: RaftLeaderId> Replica<L> {
             // Not a request for a vote; or this node's own request, come back by a wrong address: a second vote.
             return false;
         }
-        // The lease is a promise to the leader; who led may itself ask anew.
+        // The lease is a promise to the leader; who led may itself ask anew, and a leader that hands over gives it
+        // back: the term that follows its own is the one it asked for, a late request of another transfer is not.
         let promised = self.leader_is_fresh(now) && self.leader() != Some(candidate);
-        if promised && !request.transfer {
+        let given_back =
+            request.transfer && request.vote.leader_id.term() == self.vote.leader_id.term().next();
+        if promised && !given_back {
             return false;
         }
         request.last.as_ref() >= self.log.last()
@@ -251,8 +255,10 @@ impl<L: RaftLeaderId> Replica<L> {
         }
     }
 
-    /// `peer` answered the request for `asked`, a vote or a pre-vote.
-    pub fn vote_answer(
+    /// `peer` answered the request for a pre-vote for `asked`.
+    ///
+    /// A door of its own: the campaign that follows asks for the same vote, and a late pre-vote must not count in it.
+    pub fn pre_vote_answer(
         &mut self,
         now: Time,
         dice: u64,
@@ -260,21 +266,44 @@ impl<L: RaftLeaderId> Replica<L> {
         asked: &Vote<L>,
         reply: &VoteReply<L>,
     ) {
-        let (Role::PreCandidate(campaign) | Role::Candidate(campaign)) = &mut self.role else { return };
+        let Role::PreCandidate(campaign) = &mut self.role else { return };
+        if campaign.vote != *asked {
+            // An answer to an earlier round.
+            return;
+        }
+        if !reply.granted || reply.vote != *asked {
+            self.note_refusal(now, reply);
+            return;
+        }
+        campaign.granted.insert(peer.clone());
+        if self.has_quorum() {
+            self.campaign(now, dice, false, false);
+        }
+    }
+
+    /// `peer` answered the request for its vote for `asked`.
+    pub fn vote_answer(
+        &mut self,
+        now: Time,
+        _dice: u64,
+        peer: &L::NodeId,
+        asked: &Vote<L>,
+        reply: &VoteReply<L>,
+    ) {
+        let Role::Candidate(campaign) = &mut self.role else { return };
         if campaign.vote != *asked {
             // An answer to an earlier campaign.
             return;
         }
-        if reply.granted && reply.vote == *asked {
-            campaign.granted.insert(peer.clone());
-            let won_pre_vote = matches!(self.role, Role::PreCandidate(_)) && self.has_quorum();
-            if won_pre_vote {
-                self.campaign(now, dice, false, false);
-            } else {
-                self.count(now);
-            }
+        if !reply.granted || reply.vote != *asked {
+            self.note_refusal(now, reply);
             return;
         }
+        campaign.granted.insert(peer.clone());
+        self.count(now);
+    }
+
+    fn note_refusal(&mut self, now: Time, reply: &VoteReply<L>) {
         if reply.last.as_ref() > self.log.last() {
             self.greater_log_seen = true;
         }
@@ -287,9 +316,9 @@ impl<L: RaftLeaderId> Replica<L> {
     pub(crate) fn catch_up_with(&mut self, now: Time, vote: &Vote<L>) {
         let vote = Vote { leader_id: vote.leader_id.clone(), committed: false };
         if vote > self.vote {
+            self.save_vote(now, vote);
             self.step_down_to(Role::Passive);
             self.vote_lease = Duration::ZERO;
-            self.save_vote(now, vote);
         }
     }
 
@@ -346,7 +375,7 @@ impl<L: RaftLeaderId> Replica<L> {
     pub fn transfer_outcome(&self, request: &Transfer<L>) -> Option<Result<(), TransferRefusal<L>>> {
         let vote = &self.flushed.vote;
         if *vote == request.from {
-            let arrived = self.flushed.last >= request.last;
+            let arrived = self.durable_last() >= request.last;
             return arrived.then_some(Ok(()));
         }
         if *vote < request.from { None } else { Some(Err(TransferRefusal::VoteChanged(vote.clone()))) }

@@ -62,12 +62,10 @@ impl<L: RaftLeaderId> Replica<L> {
         if !self.follow(now, &request.vote) {
             return refuse(AppendReply::HigherVote(self.vote.clone()), self.vote_seq);
         }
+        let last = request.entries.last().or(request.prev.as_ref());
         let consecutive = request.entries.first_index() == next_index(request.prev.as_ref())
             && request.entries.first().is_none_or(|first| Some(&first) > request.prev.as_ref())
-            && request
-                .entries
-                .last()
-                .is_none_or(|last| last.leader_id <= request.vote.leader_id.to_committed());
+            && last.is_none_or(|last| last.leader_id <= request.vote.leader_id.to_committed());
         if !consecutive || !self.holds_or_removes(request.prev.as_ref()) {
             return refuse(AppendReply::Conflict, self.vote_seq);
         }
@@ -92,7 +90,6 @@ impl<L: RaftLeaderId> Replica<L> {
             return false;
         }
         if *vote > self.vote {
-            self.step_down_to(Role::Passive);
             self.save_vote(now, vote.clone());
         } else if *vote != self.vote {
             return false;
@@ -108,10 +105,13 @@ impl<L: RaftLeaderId> Replica<L> {
     /// Whether the entry before the sent ones is here. If another stands in its place, that one goes.
     fn holds_or_removes(&mut self, prev: Option<&LogId<L::Committed>>) -> bool {
         let Some(prev) = prev else { return true };
-        if prev.index < next_index(self.committed.as_ref()) || self.log.has(prev) {
+        // What is purged is committed, and every leader holds it.
+        if self.log.has(prev) {
             return true;
         }
-        if self.log.get(prev.index).is_some() {
+        if prev.index < next_index(self.committed.as_ref()) {
+            self.event(Event::Contradiction(prev.index));
+        } else if self.log.get(prev.index).is_some() {
             self.truncate_from(prev.index);
         }
         false
@@ -119,11 +119,14 @@ impl<L: RaftLeaderId> Replica<L> {
 
     /// Takes the entries from `index` on; returns false if they would replace committed ones.
     fn take_entries(&mut self, index: u64, request: &Append<L>) -> bool {
+        let leader_before = self.log.before(index).map(|before| before.leader_id);
+        let leader_here =
+            request.entries.runs().iter().find(|run| run.index >= index).map(|run| &run.leader_id);
+        if index < next_index(self.committed.as_ref()) || leader_here < leader_before.as_ref() {
+            self.event(Event::Contradiction(index));
+            return false;
+        }
         if index < self.log.next_index() {
-            if index < next_index(self.committed.as_ref()) {
-                self.event(Event::Contradiction(index));
-                return false;
-            }
             self.truncate_from(index);
         }
         for run in request.entries.runs() {
@@ -153,11 +156,19 @@ impl<L: RaftLeaderId> Replica<L> {
     }
 
     /// The write after which the vote and the log up to `verified` are durable.
+    ///
+    /// A heartbeat about what is durable already waits for no append behind it. While a truncation is not durable,
+    /// it is not told which of the writes before it still count: then all of them.
     fn durable_after(&self, verified: Option<&LogId<L::Committed>>) -> WriteSeq {
-        let flushed = self.flushed.last.as_ref();
-        let on_disk = flushed.is_none_or(|last| self.log.has(last)) && verified <= flushed;
-        // Nothing that is not flushed takes away from it: else the flushed end would not be in this log.
-        if on_disk { self.vote_seq } else { self.seq }
+        let end = next_index(verified);
+        if end <= self.durable_end {
+            return self.vote_seq;
+        }
+        let at = self.unflushed.partition_point(|(_, point)| next_index(point.last.as_ref()) < end);
+        match self.unflushed.get(at) {
+            Some((seq, _)) if self.cuts.is_empty() => (*seq).max(self.vote_seq),
+            _ => self.seq,
+        }
     }
 
     // --- Snapshots.
@@ -172,6 +183,11 @@ impl<L: RaftLeaderId> Replica<L> {
     ) -> Install<L> {
         if !self.follow(now, vote) {
             return Install::HigherVote(Reply { message: self.vote.clone(), after: self.vote_seq });
+        }
+        if membership.log_id.as_ref() > Some(last) || last.index == u64::MAX {
+            return Install::Impossible(
+                "the snapshot ends beyond what a log can hold, or before its membership",
+            );
         }
         if last.leader_id > vote.leader_id.to_committed() {
             return Install::Impossible(
@@ -240,7 +256,7 @@ impl<L: RaftLeaderId> Replica<L> {
                 *cursor = Some(last.clone());
             }
         }
-        self.readable_end = self.readable_end.max(next_index(Some(&last)));
+        self.note_purged_durable();
         self.purge_end = self.purge_end.max(next_index(Some(&last)));
         self.snapshot_tried = self.snapshot_tried.max(next_index(Some(&last)));
         // Appends that are queued are written first; the purge takes them along.
@@ -261,6 +277,7 @@ impl<L: RaftLeaderId> Replica<L> {
         if led {
             self.vote_lease = Duration::ZERO;
             self.event(Event::SteppedDown(self.vote.clone()));
+            self.pump_purge();
         }
     }
 

@@ -42,6 +42,8 @@ pub struct Leader<L: RaftLeaderId> {
     pub(crate) round: u64,
     next_heartbeat: Time,
     transfer: Option<Handover<L>>,
+    /// Voters were told to forget the lease, and may learn of it late: it is gone for this leadership.
+    pub(crate) lease_given_back: bool,
     /// A leader that the committed configuration no longer holds hands over, then steps down, at these times.
     removed_at: Option<Time>,
     stepping_down_at: Option<Time>,
@@ -132,9 +134,12 @@ impl<L: RaftLeaderId> Replica<L> {
         }
         let own = self.vote.leader_id.to_committed();
         let end_before = self.log.runs().filter(|run| run.leader_id < own).last().or(self.log.purged());
-        let first_index = next_index(end_before);
-        let has_own = self.log.last().is_some_and(|last| last.leader_id == own);
-        let first = has_own.then(|| LogId::new(own, first_index));
+        let first = match (end_before, self.log.last()) {
+            // Its first entry is purged, so it is committed; any later one says as much.
+            (Some(purged), _) if purged.leader_id == own => Some(purged.clone()),
+            (before, Some(last)) if last.leader_id == own => Some(LogId::new(own, next_index(before))),
+            _ => None,
+        };
         self.install_leader(now, None, first);
     }
 
@@ -156,10 +161,11 @@ impl<L: RaftLeaderId> Replica<L> {
             round: 0,
             next_heartbeat: now,
             transfer: None,
+            lease_given_back: false,
             removed_at: None,
             stepping_down_at: None,
             // A joint configuration that an earlier leader left behind.
-            finish: Some(false),
+            finish: self.options.finish_joint.then_some(false),
         });
         self.update_peers(log_end);
         self.leader_timeout(now);
@@ -195,8 +201,10 @@ impl<L: RaftLeaderId> Replica<L> {
             && let Some(handover) = leader.transfer.take()
         {
             leader.next_heartbeat = now;
-            self.events.push(Event::TransferAbandoned(handover.request.to));
+            self.event(Event::TransferAbandoned(handover.request.to));
+            self.finish_joint();
         }
+        let Role::Leader(leader) = &mut self.role else { return };
         if leader.transfer.is_none() && self.options.heartbeat && now >= leader.next_heartbeat {
             leader.next_heartbeat = now + self.options.heartbeat_interval;
             let least = self.options.heartbeat_min_interval;
@@ -221,13 +229,16 @@ impl<L: RaftLeaderId> Replica<L> {
 
     /// A leader outside the committed configuration hands over to the best voter, then steps down (thesis §4.2.2).
     fn leave_if_removed(&mut self, now: Time) {
-        let Some(after) = self.options.removed_leader_step_down else { return };
         let committed = self.memberships.effective().log_id.as_ref() <= self.committed.as_ref();
-        if !committed || self.effective().contains(&self.id) {
-            return;
-        }
+        let removed = committed && !self.effective().contains(&self.id);
+        let after = self.options.removed_leader_step_down.filter(|_| removed);
         let voters = self.effective().voters();
         let Role::Leader(leader) = &mut self.role else { return };
+        let Some(after) = after else {
+            leader.removed_at = None;
+            leader.stepping_down_at = None;
+            return;
+        };
         if leader.stepping_down_at.is_some_and(|at| now >= at) {
             // Its vote stays, no longer as a leader's: it leads nobody, and nobody follows it.
             self.vote.committed = false;
@@ -366,7 +377,7 @@ impl<L: RaftLeaderId> Replica<L> {
         let Some(Leader { finish: Some(retain), first, transfer: None, .. }) = self.leading() else { return };
         let settled =
             effective.log_id.as_ref() <= self.committed.as_ref() && Some(first) <= self.committed.as_ref();
-        if !settled || !effective.membership.is_joint() || !self.options.finish_joint {
+        if !settled || !effective.membership.is_joint() || self.log.next_index() == u64::MAX {
             return;
         }
         let next = effective.membership.to_uniform(*retain);
@@ -383,9 +394,13 @@ impl<L: RaftLeaderId> Replica<L> {
     /// Commits what a quorum holds durably, if it is an entry of this leader (thesis §3.6.2). Invariants I7, I8.
     pub(crate) fn advance_leader_commit(&mut self, now: Time) {
         let Role::Leader(leader) = &self.role else { return };
-        let own_matched = self.flushed.last.as_ref().filter(|last| self.log.has(last));
+        let own_matched = self.durable_last();
         let reached = quorum::reached(self.effective().configs(), |id| {
-            if *id == self.id { own_matched } else { leader.peers.get(id).and_then(|p| p.matched.as_ref()) }
+            if *id == self.id {
+                own_matched.as_ref()
+            } else {
+                leader.peers.get(id).and_then(|p| p.matched.as_ref())
+            }
         });
         let Some(Some(commit)) = reached else { return };
         if commit.leader_id != self.vote.leader_id.to_committed()
@@ -409,7 +424,10 @@ impl<L: RaftLeaderId> Replica<L> {
             heartbeat: self.has_heartbeat(peer),
             ask: self.has_ask(peer),
             snapshot: self.has_snapshot(peer),
-            session: self.leading().and_then(|leader| leader.peers.get(peer)).map_or(0, |progress| progress.session),
+            session: self
+                .leading()
+                .and_then(|leader| leader.peers.get(peer))
+                .map_or(0, |progress| progress.session),
         }
     }
 
@@ -419,15 +437,14 @@ impl<L: RaftLeaderId> Replica<L> {
         if self.options.send_unflushed {
             return self.readable_end;
         }
-        let flushed = self.flushed.last.as_ref().filter(|last| self.log.has(last));
-        next_index(flushed).min(self.readable_end)
+        self.durable_end
     }
 
     /// Whether [`next_append`](Self::next_append) has something for `peer`.
     pub fn has_append(&self, peer: &L::NodeId) -> bool {
         let Some(leader) = self.leading() else { return false };
         let Some(progress) = leader.peers.get(peer) else { return false };
-        if progress.reading.is_some() || !progress.has_room(&self.options) || leader.transfer_is_on() {
+        if progress.reading.is_some() || !progress.has_room(&self.options) {
             return false;
         }
         let told = next_index(self.cluster_committed.as_ref()) <= progress.commit_told;
@@ -453,7 +470,7 @@ impl<L: RaftLeaderId> Replica<L> {
         let Role::Leader(leader) = &mut self.role else { return None };
         let progress = leader.peers.get_mut(peer)?;
         let first = progress.next;
-        if first < purge_end && first < sendable {
+        if first < purge_end {
             self.sessions = self.sessions.saturating_add(1);
             progress.need_snapshot(self.sessions);
             return None;
@@ -491,7 +508,11 @@ impl<L: RaftLeaderId> Replica<L> {
         reply: &AppendReply<L>,
     ) {
         match reply {
-            AppendReply::HigherVote(vote) => self.outvoted(now, ticket, vote),
+            AppendReply::HigherVote(vote) => {
+                self.outvoted(now, ticket, vote);
+                // If it is not greater after all, the request is lost like any other.
+                self.peer_lost(peer, ticket);
+            }
             AppendReply::Success(matched) => {
                 if !matched.as_ref().is_none_or(|matched| self.log.has(matched)) {
                     self.peer_lost(peer, ticket);
@@ -527,6 +548,17 @@ impl<L: RaftLeaderId> Replica<L> {
         let session = self.sessions;
         if let Some(progress) = self.current(peer, ticket) {
             progress.restart(session);
+            self.pump_purge();
+        }
+    }
+
+    /// The stream with this number is broken or over: everything under way in it is void.
+    pub fn stream_lost(&mut self, peer: &L::NodeId, session: u64) {
+        let next = self.sessions.saturating_add(1);
+        let Role::Leader(leader) = &mut self.role else { return };
+        if let Some(progress) = leader.peers.get_mut(peer).filter(|progress| progress.session == session) {
+            progress.restart(next);
+            self.sessions = next;
             self.pump_purge();
         }
     }
@@ -570,9 +602,9 @@ impl<L: RaftLeaderId> Replica<L> {
             self.catch_up_with(now, vote);
             return;
         }
+        self.save_vote(now, vote.clone());
         self.step_down_to(Role::Passive);
         self.vote_lease = core::time::Duration::ZERO;
-        self.save_vote(now, vote.clone());
     }
 
     // --- Heartbeats.
@@ -668,8 +700,9 @@ impl<L: RaftLeaderId> Replica<L> {
         last: Option<&LogId<L::Committed>>,
         vote: &Vote<L>,
     ) {
-        if *vote > self.vote {
+        if *vote != self.vote {
             self.outvoted(now, ticket, vote);
+            self.peer_lost(peer, ticket);
             return;
         }
         self.sessions = self.sessions.saturating_add(1);
@@ -695,6 +728,7 @@ impl<L: RaftLeaderId> Replica<L> {
         let Role::Leader(leader) = &mut self.role else { return };
         if known {
             leader.transfer = Some(Handover { request: Transfer { from, to, last }, untold, give_up_at });
+            leader.lease_given_back = true;
         }
     }
 

@@ -141,9 +141,12 @@ impl Options {
     }
 
     /// How long after its sending an acknowledged request lets a leader read without asking again.
+    ///
+    /// The leader's clock may be slow by the drift while a voter's is fast by it.
     pub(crate) fn read_lease(&self) -> Duration {
-        let drift = self.clock_drift_ppm.min(1_000_000);
-        let millionth = self.lease / 1_000_000;
-        millionth.saturating_mul(1_000_000_u32.saturating_sub(drift))
+        let drift = u128::from(self.clock_drift_ppm.min(1_000_000));
+        let nanos = self.lease.as_nanos().saturating_mul(1_000_000_u128.saturating_sub(drift));
+        let nanos = nanos / 1_000_000_u128.saturating_add(drift);
+        Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
     }
 }

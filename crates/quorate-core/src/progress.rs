@@ -140,8 +140,12 @@ impl<C: RaftCommittedLeaderId> Progress<C> {
     /// Returns whether the peer took all of it; if not, what was sent after it is void. What is matched never
     /// shrinks within a session.
     pub(crate) fn matched_up_to(&mut self, matched: Option<LogId<C>>, log_begin: u64, log_end: u64) -> bool {
-        let sent = self.inflight.pop_front();
-        self.inflight_bytes = self.inflight_bytes.saturating_sub(sent.map_or(0, |sent| sent.bytes));
+        let Some(sent) = self.inflight.pop_front() else { return false };
+        self.inflight_bytes = self.inflight_bytes.saturating_sub(sent.bytes);
+        if next_index(matched.as_ref()) > sent.end {
+            // It says yes to more than it was asked.
+            return false;
+        }
         self.matched = self.matched.take().max(matched);
         let end = next_index(self.matched());
         match self.mode {
@@ -158,7 +162,7 @@ impl<C: RaftCommittedLeaderId> Progress<C> {
             Mode::Stream => self.next = self.next.max(end),
             Mode::Snapshot => {}
         }
-        sent.is_none_or(|sent| end >= sent.end)
+        end >= sent.end
     }
 
     /// Leaves what is in flight aside; the caller gives a new session where answers may still come.
@@ -181,6 +185,8 @@ impl<C: RaftCommittedLeaderId> Progress<C> {
     pub(crate) fn restart(&mut self, session: u64) {
         self.session = session;
         self.forget_inflight();
+        // What was told may not have arrived.
+        self.commit_told = 0;
         match self.mode {
             Mode::Stream => self.next = next_index(self.matched()),
             Mode::Snapshot => self.snapshot_sending = false,

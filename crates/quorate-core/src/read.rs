@@ -65,7 +65,7 @@ impl<L: RaftLeaderId> Replica<L> {
     pub fn read_leased(&self, now: Time, age_max: Option<core::time::Duration>) -> bool {
         let lease = self.options.read_lease();
         let age_max = age_max.map_or(lease, |age| age.min(lease));
-        let transferring = self.leading().is_none_or(|leader| leader.transferring_to().is_some());
-        !transferring && self.quorum_acked(now).is_some_and(|acked| now < acked + age_max)
+        let has_lease = self.leading().is_some_and(|leader| !leader.lease_given_back);
+        has_lease && self.quorum_acked(now).is_some_and(|acked| now < acked + age_max)
     }
 }

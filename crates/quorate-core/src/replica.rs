@@ -139,6 +139,10 @@ pub struct Replica<L: RaftLeaderId> {
     pub(crate) unflushed: VecDeque<(WriteSeq, FlushPoint<L>)>,
     pub(crate) flushed_seq: WriteSeq,
     pub(crate) flushed: FlushPoint<L>,
+    /// Truncations that are not durable yet: each write, and the first index that it removes.
+    pub(crate) cuts: VecDeque<(WriteSeq, u64)>,
+    /// I13: entries below this index are durable, and no crash brings back others in their place.
+    pub(crate) durable_end: u64,
     /// Entries below this index can be read from the log store and are those of this log.
     pub(crate) readable_end: u64,
 
@@ -192,6 +196,8 @@ impl<L: RaftLeaderId> Replica<L> {
             unflushed: VecDeque::new(),
             flushed_seq: 0,
             flushed,
+            cuts: VecDeque::new(),
+            durable_end: stored.log.next_index(),
             readable_end: stored.log.next_index(),
             snapshot_tried: next_index(stored.snapshot.as_ref()),
             snapshot: stored.snapshot,
@@ -359,10 +365,9 @@ impl<L: RaftLeaderId> Replica<L> {
     /// A write is done: a reader of the log store sees it.
     pub fn written(&mut self, seq: WriteSeq) {
         let at = self.unflushed.partition_point(|(unflushed, _)| *unflushed <= seq);
-        let point = at.checked_sub(1).and_then(|at| self.unflushed.get(at));
-        let last = point.map(|(_, point)| point.last.clone());
-        if let Some(last) = last {
-            self.note_readable(last.as_ref());
+        if let Some((_, point)) = at.checked_sub(1).and_then(|at| self.unflushed.get(at)) {
+            let end = self.uncut_after(seq, next_index(point.last.as_ref()));
+            self.readable_end = self.readable_end.max(end);
         }
     }
 
@@ -379,8 +384,13 @@ impl<L: RaftLeaderId> Replica<L> {
                 self.flushed = point;
             }
         }
-        let last = self.flushed.last.clone();
-        self.note_readable(last.as_ref());
+        while self.cuts.front().is_some_and(|(at, _)| *at <= seq) {
+            self.cuts.pop_front();
+        }
+        let end = self.uncut_after(seq, next_index(self.flushed.last.as_ref()));
+        self.durable_end = self.durable_end.max(end);
+        self.readable_end = self.readable_end.max(end);
+        self.note_purged_durable();
         self.own_vote_flushed(now);
         self.advance_leader_commit(now);
     }
@@ -442,7 +452,7 @@ impl<L: RaftLeaderId> Replica<L> {
     pub(crate) fn push_append(&mut self, first: u64) {
         let Some(end) = self.log.last().cloned() else { return };
         self.seq = self.seq.saturating_add(1);
-        let max = self.options.payload_entries_max.max(4096);
+        let max = self.options.write_entries_max.max(1);
         let point = FlushPoint { vote: self.vote.clone(), last: Some(end.clone()) };
         match self.writes.back_mut() {
             Some(Write::Append { seq, first: begin, last })
@@ -465,12 +475,14 @@ impl<L: RaftLeaderId> Replica<L> {
         }
         self.log.truncate_from(index);
         self.readable_end = self.readable_end.min(index);
+        self.durable_end = self.durable_end.min(index);
         self.memberships.truncate_from(index);
         if next_index(self.accepted.as_ref()) > index {
             self.accepted = self.log.last().cloned();
         }
         let after = self.log.last().cloned();
         self.push_write(|seq| Write::Truncate { seq, after });
+        self.cuts.push_back((self.seq, index));
         self.event(Event::Truncated(index));
     }
 
@@ -493,11 +505,25 @@ impl<L: RaftLeaderId> Replica<L> {
         self.log.last().is_none() && self.vote.leader_id.term() == L::Term::default()
     }
 
-    /// What the log store holds up to `last` can be read, as far as it is still part of this log.
-    fn note_readable(&mut self, last: Option<&LogId<L::Committed>>) {
-        let known = last.is_none_or(|last| self.log.has(last));
-        if known {
-            self.readable_end = self.readable_end.max(next_index(last));
+    /// How much of what the log store holds up to before `end`, after write `seq`, no later write takes away again.
+    ///
+    /// The same entry may come back after a truncation, so its id alone does not tell which writing of it is done.
+    fn uncut_after(&self, seq: WriteSeq, end: u64) -> u64 {
+        self.cuts.iter().filter(|(cut, _)| *cut > seq).fold(end, |end, (_, index)| end.min(*index))
+    }
+
+    /// The last entry of this log that is durable for good.
+    pub(crate) fn durable_last(&self) -> Option<LogId<L::Committed>> {
+        self.log.before(self.durable_end)
+    }
+
+    /// What a snapshot replaced is as durable as the snapshot.
+    pub(crate) fn note_purged_durable(&mut self) {
+        let first = self.log.first_index();
+        self.durable_end = self.durable_end.max(first);
+        self.readable_end = self.readable_end.max(first);
+        if next_index(self.flushed.last.as_ref()) < first {
+            self.flushed.last = self.log.purged().cloned();
         }
     }
 
@@ -537,6 +563,7 @@ impl<L: RaftLeaderId> Replica<L> {
         holds(self.log.first_index() <= index(&self.snapshot), "I11", "purged <= snapshot")
             .or_else(|broken| if self.log.purged().is_none() { Ok(()) } else { Err(broken) })?;
         holds(self.readable_end <= self.log.next_index(), "I11", "readable <= last log id")?;
+        holds(self.durable_end <= self.readable_end, "I13", "what is durable can be read")?;
         holds(self.flushed_seq <= self.seq, "I13", "only what was asked for is flushed")?;
         holds(
             self.committed.as_ref().is_none_or(|committed| self.log.has(committed)),
