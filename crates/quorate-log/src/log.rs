@@ -251,6 +251,38 @@ impl<D: Directory> Log<D> {
         Ok((first.unwrap_or(range.start), out))
     }
 
+    /// As [`Log::read`], if all that it would return is in memory; `None` if the disk is needed.
+    ///
+    /// # Errors
+    /// [`LogError::Failed`].
+    pub fn read_memory(
+        &self,
+        range: Range<u64>,
+        bytes_max: u64,
+    ) -> Result<Option<(u64, Vec<Bytes>)>, LogError> {
+        let mut state = self.shared.state()?;
+        let Some((low, high)) = state.index.bounds() else { return Ok(Some((range.start, Vec::new()))) };
+        let (from, to) = (range.start.max(low), range.end.min(high.saturating_add(1)));
+        let mut out = Vec::new();
+        if from < to {
+            state.seal_piece();
+            if state.tail.first().is_none_or(|first| from < first) {
+                return Ok(None);
+            }
+            let mut room = bytes_max;
+            state.tail.read(from, to, &mut room, &mut out);
+        }
+        Ok(Some((from, out)))
+    }
+
+    /// Whether less than `queue_bytes` wait for the disk, so that an append is taken.
+    ///
+    /// # Errors
+    /// [`LogError::Failed`] or [`LogError::Closed`].
+    pub fn has_room(&self) -> Result<bool, LogError> {
+        Ok(self.shared.open_state()?.queued < self.shared.options.queue_bytes)
+    }
+
     /// Calls `ready` when less than `queue_bytes` wait for the disk; at once if that is so now.
     pub fn when_room(&self, ready: Completion) {
         let outcome = match self.shared.open_state() {

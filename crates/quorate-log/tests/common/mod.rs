@@ -1,5 +1,5 @@
 //! A model of what a log must hold, and a workload drawn from a seed.
-#![allow(dead_code)]
+#![allow(dead_code, unreachable_pub)]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
