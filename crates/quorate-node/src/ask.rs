@@ -38,6 +38,11 @@ pub(crate) enum Ask {
 }
 
 impl Ask {
+    /// Whether one may ask this who is not known to be a member.
+    pub(crate) fn is_for_strangers(&self) -> bool {
+        matches!(self, Self::Join { .. })
+    }
+
     /// Whether it changes anything, so that an answer that never came leaves doubt.
     pub(crate) fn is_change(&self) -> bool {
         !matches!(self, Self::ReadIndex | Self::Members)

@@ -186,7 +186,7 @@ impl Builder {
     /// [`StartError`]; nothing keeps running then.
     pub async fn start<S: StateMachine>(self, machine: S) -> Result<Node<S>, StartError> {
         self.check()?;
-        Node::start(self, machine).await
+        crate::start::start(self, machine).await
     }
 
     /// Checks the options against each other, without touching anything.
@@ -248,7 +248,7 @@ fn is_unspecified(addr: &str) -> bool {
     addr.parse::<std::net::SocketAddr>().is_ok_and(|addr| addr.ip().is_unspecified())
 }
 
-fn millis(duration: Duration) -> u64 {
+pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 

@@ -56,6 +56,12 @@ pub enum OutcomeUnknown {
         /// What broke it.
         cause: String,
     },
+    /// The command was applied, and the response cannot be read here.
+    #[error("the answer to the command cannot be read ({cause}); do the nodes run the same version?")]
+    Unreadable {
+        /// What the codec said.
+        cause: String,
+    },
     /// The leader lost its office before the command was committed; its successor may or may not have it.
     #[error("the leader changed before the command was committed; read the state before trying again")]
     LeaderChanged,

@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+use quorate_grpc::{CallError, HandshakeError, TransportError};
 use rand::RngExt as _;
 use tokio::time::Instant;
 
-use crate::ask::{Answer, Ask, Asked};
+use crate::ask::{Answer, Ask, Asked, CALL_KIND};
 use crate::command::{decode, encode};
+use crate::config::NodeConfig;
 use crate::error::{MembershipError, NotAccepted, OutcomeUnknown, ProposeError, ReadError, StopReason};
 use crate::inner::Inner;
 use crate::member::{Member, NodeId};
@@ -75,7 +78,23 @@ impl<S: StateMachine> Inner<S> {
         }
         let body = encode(&Asked { within, ask }).map_err(Failure::undelivered)?;
         let answer = self.call(leader, member, body, within).await?;
-        decode(&answer).map_err(|cause| Failure { delivered: true, timed_out: false, cause })
+        decode(&answer).map_err(|cause| Failure { handshake: None, delivered: true, timed_out: false, cause })
+    }
+
+    /// Calls a member and gives its answer, still encoded.
+    pub(crate) async fn call(
+        &self,
+        id: NodeId,
+        member: &Member,
+        body: Bytes,
+        within: Duration,
+    ) -> Result<Bytes, Failure> {
+        Ok(self.transport.call::<NodeConfig>(&id, member, CALL_KIND, body, within).await?)
+    }
+
+    /// Calls whoever is at an address.
+    pub(crate) async fn call_address(&self, addr: &str, body: Bytes, within: Duration) -> Result<Bytes, Failure> {
+        Ok(self.transport.call_address(addr, CALL_KIND, body, within).await?)
     }
 
     async fn wait_for_leader(&self, within: Duration) {
@@ -92,15 +111,33 @@ impl<S: StateMachine> Inner<S> {
 /// Why one attempt failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Failure {
+    /// The refusal of the connection, if that was it.
+    pub(crate) handshake: Option<HandshakeError>,
     /// Whether the peer may have acted on it, or may do so yet.
     pub(crate) delivered: bool,
     pub(crate) timed_out: bool,
     pub(crate) cause: String,
 }
 
+impl From<CallError> for Failure {
+    fn from(error: CallError) -> Self {
+        let reason = error.reason();
+        let handshake = match reason {
+            TransportError::Handshake(handshake) => Some(handshake.clone()),
+            _ => None,
+        };
+        Self {
+            handshake,
+            delivered: matches!(error, CallError::OutcomeUnknown(_)),
+            timed_out: matches!(reason, TransportError::TimedOut(_)),
+            cause: reason.to_string(),
+        }
+    }
+}
+
 impl Failure {
     pub(crate) fn undelivered(cause: String) -> Self {
-        Self { delivered: false, timed_out: false, cause }
+        Self { handshake: None, delivered: false, timed_out: false, cause }
     }
 
     fn into_unknown(self, leader: NodeId, waited: Duration) -> OutcomeUnknown {

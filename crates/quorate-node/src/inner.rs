@@ -4,22 +4,25 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use quorate::ReadPolicy;
 use quorate::errors::{ClientWriteError, ForwardToLeader, LinearizableReadError, RaftError};
+use quorate::metrics::WaitError;
+use quorate::{RaftMetrics, ReadPolicy, ServerState};
+use quorate_grpc::Transport;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::ask::{Answer, Ask, Asked};
-use crate::builder::Builder;
+use crate::builder::{Builder, millis};
 use crate::command::Command;
-use crate::config::{NodeConfig, Raft};
+use crate::config::{LogId, NodeConfig, Raft};
 use crate::error::{NotAccepted, OutcomeUnknown, ProposeError, ReadError, StopReason};
 use crate::identity::Identity;
 use crate::leadership::Leader;
 use crate::limits::InFlight;
-use crate::machine::Shared;
+use crate::shared::Shared;
 use crate::member::{ClusterId, Member, NodeId};
 use crate::state_machine::StateMachine;
+use crate::status::{Role, Status};
 
 /// One running node.
 pub(crate) struct Inner<S: StateMachine> {
@@ -30,6 +33,7 @@ pub(crate) struct Inner<S: StateMachine> {
     pub(crate) identity: Arc<Mutex<Identity>>,
     pub(crate) shared: Arc<Shared<S>>,
     pub(crate) raft: Raft<S>,
+    pub(crate) transport: Transport,
     pub(crate) in_flight: Arc<InFlight>,
     pub(crate) leader: watch::Sender<Option<Leader>>,
     pub(crate) stopped: watch::Sender<Option<StopReason>>,
@@ -78,6 +82,84 @@ impl<S: StateMachine> Inner<S> {
                 Err(ReadError::Lagging { wanted, applied: self.shared.applied(), waited: within })
             }
         }
+    }
+
+    /// Takes a snapshot here, and gives the index that it covers.
+    pub(crate) async fn snapshot(&self) -> Result<u64, ReadError> {
+        let stopped = |cause: String| ReadError::Stopped(self.stop_reason().unwrap_or(StopReason::Fatal { cause }));
+        let Some(wanted) = self.shared.applied() else { return Err(ReadError::Uninitialized) };
+        let waited = self.options.request_timeout;
+        self.raft.trigger().snapshot().await.map_err(|error| stopped(error.to_string()))?;
+        let taken = self.raft.wait(Some(waited)).metrics(
+            |metrics| metrics.snapshot.as_ref().is_some_and(|snapshot| snapshot.index >= wanted),
+            "the snapshot is taken",
+        );
+        match taken.await {
+            Ok(metrics) => Ok(metrics.snapshot.map_or(wanted, |snapshot| snapshot.index)),
+            Err(WaitError::Timeout(..)) => {
+                Err(ReadError::Lagging { wanted, applied: self.shared.applied(), waited })
+            }
+            Err(WaitError::ShuttingDown) => Err(stopped("it is shutting down".to_owned())),
+        }
+    }
+
+    /// What this node knows of itself.
+    pub(crate) fn status(&self) -> Status {
+        let metrics = self.metrics();
+        let stopped = self.stop_reason();
+        let cluster_id = self.cluster_id();
+        let index = |log_id: &Option<LogId>| log_id.as_ref().map(|log_id| log_id.index);
+        let (in_flight, in_flight_bytes) = self.in_flight.usage();
+        Status {
+            id: self.options.id,
+            uid: self.member.uid,
+            incarnation: self.incarnation,
+            cluster_id,
+            peer_addr: self.member.peer_addr.clone(),
+            client_addr: self.member.client_addr.clone(),
+            role: match metrics.state {
+                _ if stopped.is_some() => Role::Stopped,
+                _ if cluster_id.is_none() => Role::Uninitialized,
+                ServerState::Learner => Role::Learner,
+                ServerState::Follower => Role::Follower,
+                ServerState::Candidate => Role::Candidate,
+                ServerState::Leader => Role::Leader,
+                ServerState::Shutdown => Role::Stopped,
+            },
+            term: metrics.current_term,
+            leader: metrics.current_leader,
+            last_log: metrics.last_log_index,
+            committed: index(&metrics.local_committed),
+            applied: self.shared.applied(),
+            snapshot: index(&metrics.snapshot),
+            purged: index(&metrics.purged),
+            quorum_ack_ms: metrics.last_quorum_acked.map(|acked| millis(acked.elapsed())),
+            in_flight,
+            in_flight_bytes,
+            warnings: self.warnings(&metrics),
+            stopped,
+        }
+    }
+
+    fn warnings(&self, metrics: &RaftMetrics<NodeConfig>) -> Vec<String> {
+        let mut warnings = Vec::new();
+        let membership = &metrics.membership_config;
+        if membership.get_joint_config().len() > 1 {
+            warnings.push("a membership change is half-way; it needs majorities of the old and the new voters".into());
+        }
+        if membership.voter_ids().count() == 2 {
+            warnings.push("with two voters, the loss of either stops the cluster; add a third".into());
+        }
+        match metrics.last_quorum_acked {
+            Some(acked) if metrics.state.is_leader() && acked.elapsed() > self.options.election_max => {
+                warnings.push("this leader has lost touch with a majority of the voters".into());
+            }
+            _ => {}
+        }
+        if self.cluster_id().is_some() && metrics.current_leader.is_none() {
+            warnings.push("no leader is known".into());
+        }
+        warnings
     }
 
     /// Answers an ask as the leader, or says who leads.

@@ -1,14 +1,20 @@
-//! Becoming a member: a fresh node asks a cluster to take it in; one that moved tells its new address.
+//! Becoming a member: a fresh node founds a cluster, or asks a cluster to take it in; one that moved tells its new address.
 
+use std::collections::BTreeMap;
+use std::sync::PoisonError;
 use std::time::Duration;
 
-use tokio::time::Instant;
+use quorate::errors::{InitializeError, RaftError};
+use quorate_grpc::HandshakeError;
+use tokio::time::{Instant, timeout};
 
 use crate::ask::{Answer, Ask, Asked};
 use crate::command::{decode, encode};
-use crate::error::{JoinError, MembershipError};
+use crate::error::{InitError, JoinError, MembershipError, StopReason};
+use crate::forward::Failure;
 use crate::inner::Inner;
 use crate::member::{ClusterId, Member, NodeId};
+use crate::roster::{adopt, stop_reason};
 use crate::state_machine::StateMachine;
 
 /// The pause before the first retry; it doubles from one to the next.
@@ -25,13 +31,44 @@ enum Whom {
 }
 
 impl<S: StateMachine> Inner<S> {
+    /// Founds the cluster of this node, unless that is done; returns when it leads.
+    pub(crate) async fn init(&self) -> Result<(), InitError> {
+        if let Some(reason) = self.stop_reason() {
+            return Err(InitError::Stopped(reason));
+        }
+        let (ours, founder) = {
+            let identity = self.identity.lock().unwrap_or_else(PoisonError::into_inner);
+            (identity.founding_cluster_id(), identity.is_founder())
+        };
+        // Durable before the log says so: a crash in between leaves a founder that has yet to initialize.
+        let cluster =
+            adopt(&self.identity, ours, true).await.map_err(|error| InitError::Io { cause: error.to_string() })?;
+        if cluster != ours {
+            return Err(InitError::AlreadyInitialized { cluster });
+        }
+        let members: BTreeMap<NodeId, Member> = [(self.options.id, self.member.clone())].into();
+        match self.raft.initialize(members).await {
+            Ok(()) => tracing::info!(%cluster, "founded a cluster"),
+            Err(RaftError::APIError(_)) if founder => return Ok(()),
+            Err(RaftError::APIError(InitializeError::NotAllowed(_))) => return Ok(()),
+            Err(error) => return Err(InitError::Stopped(StopReason::Fatal { cause: error.to_string() })),
+        }
+        let waited = self.options.request_timeout;
+        let mut leader = self.leader.subscribe();
+        match timeout(waited, leader.wait_for(Option::is_some)).await {
+            Ok(_) => Ok(()),
+            Err(_) => Err(InitError::NotLeading { waited }),
+        }
+    }
+
     /// Asks the cluster behind `addr` to take this node in, and makes the cluster's id durable here.
     pub(crate) async fn join(&self, addr: &str) -> Result<(), JoinError> {
         if addr == self.member.peer_addr {
             return Err(JoinError::SelfConnection { addr: addr.to_owned() });
         }
         let theirs = self.ask_to_join(addr).await?;
-        let ours = self.adopt(theirs).await.map_err(|cause| JoinError::Io { cause })?;
+        let adopted = adopt(&self.identity, theirs, false).await;
+        let ours = adopted.map_err(|error| JoinError::Io { cause: error.to_string() })?;
         if ours != theirs {
             return Err(JoinError::WrongCluster { addr: addr.to_owned(), ours, theirs });
         }
@@ -86,10 +123,50 @@ impl<S: StateMachine> Inner<S> {
         };
         match answer {
             Ok(answer) => Ok(decode(&answer).unwrap_or_else(elsewhere)),
-            Err(failure) => match self.final_refusal(addr, &failure) {
+            Err(failure) => match self.final_refusal(addr, &failure, within) {
                 Some(error) => Err(error),
                 None => Ok(elsewhere(failure.cause)),
             },
+        }
+    }
+
+    /// The refusals of a connection that waiting does not change.
+    fn final_refusal(&self, addr: &str, failure: &Failure, waited: Duration) -> Option<JoinError> {
+        let addr = addr.to_owned();
+        match failure.handshake.clone()? {
+            HandshakeError::SelfConnection { .. } => Some(JoinError::SelfConnection { addr }),
+            HandshakeError::WrongCluster { expected, found } => {
+                Some(JoinError::WrongCluster { addr, ours: ClusterId(expected), theirs: ClusterId(found) })
+            }
+            HandshakeError::DuplicateNode { addr_a, addr_b, .. } => {
+                Some(MembershipError::DuplicateNode { id: self.options.id, addr_a, addr_b }.into())
+            }
+            refusal @ (HandshakeError::WrongProtocol { .. } | HandshakeError::VersionSkew { .. }) => {
+                Some(JoinError::Unreachable { addr, waited, cause: refusal.to_string() })
+            }
+            refusal => stop_reason(&refusal).map(JoinError::Stopped),
+        }
+    }
+
+    /// Tells the cluster that this node is reached at another address than the membership says.
+    ///
+    /// Goes on until a leader took it in: until then nobody can reach this node.
+    pub(crate) async fn announce_move(&self) {
+        let mut pause = PAUSE_MIN;
+        while self.stop_reason().is_none() {
+            let roll = self.shared.roll();
+            if roll.membership.get_node(&self.options.id).is_none_or(|known| *known == self.member) {
+                return;
+            }
+            for (id, member) in roll.membership.nodes().filter(|(id, _)| **id != self.options.id) {
+                let asked = self.join_attempt(&member.peer_addr, &Whom::Leader(*id, member.clone()), ATTEMPT_MAX);
+                if let Ok(Answer::Elsewhere { leader: Some((id, leader)), .. }) = asked.await {
+                    let whom = Whom::Leader(id, leader);
+                    let _ = self.join_attempt(&self.member.peer_addr, &whom, ATTEMPT_MAX).await;
+                }
+            }
+            tokio::time::sleep(pause).await;
+            pause = pause.saturating_mul(2).min(PAUSE_MAX);
         }
     }
 }

@@ -1,196 +1,109 @@
-//! The user's state machine as the Raft library sees it: applies entries, remembers the membership and who was
-//! removed, and writes and reads snapshots.
+//! The user's state machine as the Raft library sees it.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, Read, Write};
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use bytes::Bytes;
-use serde::{Deserialize, Serialize};
-use tokio::sync::watch;
+use futures_util::{Stream, StreamExt as _};
+use quorate::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
+use quorate::{OptionalSend, Snapshot, SnapshotMeta};
+use tokio::task::spawn_blocking;
 
-use crate::command::{Reply, decode, encode};
-use crate::config::{Entry, EntryPayload, LogId, StoredMembership};
-use crate::member::NodeId;
+use crate::config::{LogId, NodeConfig, SnapshotMetaOf, SnapshotOf, StoredMembership};
+use crate::shared::{Frozen, Position, Shared, invalid, read_header};
+use crate::snapshots::{SnapshotFile, Snapshots};
 use crate::state_machine::StateMachine;
-use crate::status::Tombstone;
 
-/// The version of what this crate writes before the user's part of a snapshot.
-const SNAPSHOT_FORMAT: u32 = 1;
-/// Memberships and tombstones are small; a longer header is damage.
-const SNAPSHOT_HEADER_BYTES_MAX: u32 = 16 * 1024 * 1024;
-
-/// The replicated state, shared between the library that applies and the callers that read.
-#[derive(Debug)]
-pub(crate) struct Shared<S> {
-    state: RwLock<State<S>>,
-    /// The members and the removed as of the state, readable without waiting for a command that is applied.
-    roll: RwLock<Arc<Roll>>,
-    /// The next index to apply: one more than the last that was applied; 0 at first.
-    applied_next: watch::Sender<u64>,
+/// Applies entries to the shared state, and keeps its snapshots in files.
+pub(crate) struct Machine<S> {
+    shared: Arc<Shared<S>>,
+    snapshots: Arc<Snapshots>,
 }
 
-/// The state and what belongs to it at one log index.
-#[derive(Debug)]
-pub(crate) struct State<S> {
-    pub(crate) machine: S,
-    pub(crate) position: Position,
+impl<S: StateMachine> Machine<S> {
+    pub(crate) fn new(shared: Arc<Shared<S>>, snapshots: Arc<Snapshots>) -> Self {
+        Self { shared, snapshots }
+    }
 }
 
-/// Where in the log a state is, and what the log said up to there about the members.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Position {
-    pub(crate) applied: Option<LogId>,
-    pub(crate) roll: Arc<Roll>,
-}
+impl<S: StateMachine> RaftStateMachine<NodeConfig> for Machine<S> {
+    type SnapshotData = SnapshotFile;
+    type SnapshotBuilder = Builder<S>;
 
-/// Who is a member, and who was.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Roll {
-    pub(crate) membership: StoredMembership,
-    pub(crate) tombstones: BTreeMap<NodeId, Tombstone>,
-}
-
-/// A view of the state for a snapshot.
-pub(crate) struct Frozen<S: StateMachine> {
-    pub(crate) position: Position,
-    machine: S::Frozen,
-}
-
-impl<S: StateMachine> Shared<S> {
-    pub(crate) fn new(machine: S) -> Arc<Self> {
-        let state = RwLock::new(State { machine, position: Position::default() });
-        Arc::new(Self { state, roll: RwLock::default(), applied_next: watch::Sender::new(0) })
+    async fn applied_state(&mut self) -> io::Result<(Option<LogId>, StoredMembership)> {
+        let position = self.shared.read().position.clone();
+        Ok((position.applied, position.roll.membership.clone()))
     }
 
-    /// The members and the removed, as of the last applied entry.
-    pub(crate) fn roll(&self) -> Arc<Roll> {
-        self.roll.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn publish(&self, roll: &Arc<Roll>) {
-        *self.roll.write().unwrap_or_else(PoisonError::into_inner) = roll.clone();
-    }
-
-    pub(crate) fn read(&self) -> RwLockReadGuard<'_, State<S>> {
-        self.state.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn write(&self) -> RwLockWriteGuard<'_, State<S>> {
-        self.state.write().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Waits until the entry at `index` is applied. Cancellation safe.
-    pub(crate) async fn wait_applied(&self, index: u64) {
-        // The sender lives as long as self, so the wait can only end with the index.
-        let _ = self.applied_next.subscribe().wait_for(|next| *next > index).await;
-    }
-
-    /// Applies one entry; the readers that wait are told by [`announce`](Self::announce).
-    pub(crate) fn apply(&self, entry: Entry) -> io::Result<Reply> {
-        let mut state = self.write();
-        let state = &mut *state;
-        let index = entry.log_id.index;
-        let reply = match entry.payload {
-            EntryPayload::Blank => Reply(Bytes::new()),
-            EntryPayload::Normal(command) => {
-                let command = command.decode().map_err(|cause| {
-                    invalid(format!("the command at index {index} is of a newer version, or damaged: {cause}"))
-                })?;
-                let response = unpanicked(|| state.machine.apply(index, command))
-                    .map_err(|cause| invalid(format!("the state machine panicked at index {index}: {cause}")))?;
-                Reply(encode(&response).map_err(invalid)?)
+    async fn apply<Strm>(&mut self, mut entries: Strm) -> io::Result<()>
+    where
+        Strm: Stream<Item = io::Result<EntryResponder<NodeConfig>>> + Unpin + OptionalSend,
+    {
+        let mut result = Ok(());
+        while let Some(next) = entries.next().await {
+            let applied = next.and_then(|(entry, responder)| Ok((self.shared.apply(entry)?, responder)));
+            match applied {
+                Ok((reply, Some(responder))) => responder.send(reply),
+                Ok((_, None)) => {}
+                Err(error) => {
+                    result = Err(error);
+                    break;
+                }
             }
-            EntryPayload::Membership(membership) => {
-                let membership = StoredMembership::new(Some(entry.log_id), membership);
-                state.position.roll = Arc::new(state.position.roll.followed_by(membership));
-                self.publish(&state.position.roll);
-                Reply(Bytes::new())
-            }
-        };
-        state.position.applied = Some(entry.log_id);
-        Ok(reply)
+        }
+        self.shared.announce();
+        result
     }
 
-    /// Tells the readers that wait how far the state is.
-    pub(crate) fn announce(&self) {
-        let next = self.read().position.applied.map_or(0, |applied| applied.index.saturating_add(1));
-        self.applied_next.send_if_modified(|known| std::mem::replace(known, next) != next);
+    async fn get_snapshot_builder(&mut self) -> Self::SnapshotBuilder {
+        Builder { frozen: Mutex::new(Some(self.shared.freeze())), snapshots: self.snapshots.clone() }
     }
 
-    pub(crate) fn freeze(&self) -> Frozen<S> {
-        let state = self.read();
-        Frozen { position: state.position.clone(), machine: state.machine.freeze() }
+    async fn install_snapshot(&mut self, meta: &SnapshotMetaOf, snapshot: SnapshotFile) -> io::Result<()> {
+        let (shared, snapshots, expected) = (self.shared.clone(), self.snapshots.clone(), meta.last_log_id);
+        let installed = spawn_blocking(move || {
+            // Durable first: the library drops the log that this snapshot stands for once this returns.
+            let mut reader = snapshots.keep(snapshot)?;
+            shared.install(expected, &mut reader)
+        });
+        installed.await.map_err(io::Error::other)?
     }
 
-    /// Reads a snapshot, and takes its state over in one step when it was read whole. Blocks.
-    pub(crate) fn install(&self, input: &mut dyn Read) -> io::Result<Position> {
-        let position = read_header(input)?;
-        // Only the library's state machine task changes the state, and it is the one that waits here.
-        let machine = unpanicked(|| self.read().machine.read_snapshot(input))
-            .map_err(|cause| invalid(format!("the state machine panicked while it read a snapshot: {cause}")))??;
-        let replaced = std::mem::replace(&mut *self.write(), State { machine, position: position.clone() });
-        drop(replaced);
-        self.publish(&position.roll);
-        self.announce();
-        Ok(position)
+    async fn get_current_snapshot(&mut self) -> io::Result<Option<SnapshotOf<SnapshotFile>>> {
+        let snapshots = self.snapshots.clone();
+        let newest = spawn_blocking(move || {
+            let Some(mut reader) = snapshots.newest()? else { return Ok(None) };
+            let position = read_header(&mut reader)?;
+            Ok(Some(snapshot_of(&position, reader.into_file())))
+        });
+        newest.await.map_err(io::Error::other)?
     }
 }
 
-impl Roll {
-    /// The roll after a new membership: the members that are in it no more are buried.
-    fn followed_by(&self, membership: StoredMembership) -> Self {
-        let index = membership.log_id().map_or(0, |log_id| log_id.index);
-        let present: BTreeSet<NodeId> = membership.nodes().map(|(id, _)| *id).collect();
-        let gone = self.membership.nodes().filter(|(id, _)| !present.contains(id));
-        let buried = gone.map(|(id, member)| (*id, Tombstone { id: *id, uid: member.uid, index }));
-        let tombstones = self.tombstones.clone().into_iter().chain(buried).collect();
-        Self { membership, tombstones }
+/// Writes one frozen view to a file.
+pub(crate) struct Builder<S: StateMachine> {
+    frozen: Mutex<Option<Frozen<S>>>,
+    snapshots: Arc<Snapshots>,
+}
+
+impl<S: StateMachine> RaftSnapshotBuilder<NodeConfig> for Builder<S> {
+    type SnapshotData = SnapshotFile;
+
+    async fn build_snapshot(&mut self) -> io::Result<SnapshotOf<SnapshotFile>> {
+        let frozen = self.frozen.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let frozen = frozen.ok_or_else(|| invalid("this snapshot was built already"))?;
+        let snapshots = self.snapshots.clone();
+        let built = spawn_blocking(move || {
+            let position = frozen.position.clone();
+            let mut writer = snapshots.begin()?;
+            frozen.write(&mut writer)?;
+            let reader = snapshots.publish(writer, &position)?;
+            Ok(snapshot_of(&position, reader.into_file()))
+        });
+        built.await.map_err(io::Error::other)?
     }
 }
 
-impl<S: StateMachine> Frozen<S> {
-    /// Writes the snapshot: what belongs to this crate, then the user's part. Blocks.
-    pub(crate) fn write(self, out: &mut dyn Write) -> io::Result<()> {
-        let header = encode(&self.position).map_err(invalid)?;
-        let length = u32::try_from(header.len()).map_err(io::Error::other)?;
-        out.write_all(&SNAPSHOT_FORMAT.to_le_bytes())?;
-        out.write_all(&length.to_le_bytes())?;
-        out.write_all(&header)?;
-        S::write_snapshot(self.machine, out)
-    }
-}
-
-fn read_header(input: &mut dyn Read) -> io::Result<Position> {
-    let found = read_u32(input)?;
-    if found != SNAPSHOT_FORMAT {
-        return Err(invalid(format!("the snapshot has format {found}, this version reads {SNAPSHOT_FORMAT}")));
-    }
-    let length = read_u32(input)?;
-    if length > SNAPSHOT_HEADER_BYTES_MAX {
-        return Err(invalid(format!("the snapshot's header claims {length} bytes")));
-    }
-    // Read as it comes rather than allocated as it claims.
-    let mut header = Vec::new();
-    input.take(u64::from(length)).read_to_end(&mut header)?;
-    decode(&header).map_err(|cause| invalid(format!("the snapshot's header cannot be read: {cause}")))
-}
-
-fn read_u32(input: &mut dyn Read) -> io::Result<u32> {
-    let mut bytes = [0; 4];
-    input.read_exact(&mut bytes)?;
-    Ok(u32::from_le_bytes(bytes))
-}
-
-fn invalid(cause: impl Into<String>) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, cause.into())
-}
-
-/// Runs user code; a panic in it becomes an error with the panic's message.
-fn unpanicked<T>(run: impl FnOnce() -> T) -> Result<T, String> {
-    catch_unwind(AssertUnwindSafe(run)).map_err(|panic| {
-        let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-        text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned())
-    })
+fn snapshot_of(position: &Position, snapshot: SnapshotFile) -> SnapshotOf<SnapshotFile> {
+    let meta = SnapshotMeta { last_log_id: position.applied, last_membership: position.roll.membership.clone() };
+    Snapshot { meta, snapshot }
 }

@@ -7,7 +7,7 @@ use quorate::errors::{ChangeMembershipError, ClientWriteError, RaftError};
 use quorate::{ChangeMembers, Precondition, RaftMetrics};
 use tokio::time::{Instant, timeout};
 
-use crate::ask::Answer;
+use crate::ask::{Answer, Ask};
 use crate::config::NodeConfig;
 use crate::error::{MembershipError, NotAccepted, OutcomeUnknown, StopReason};
 use crate::inner::Inner;
@@ -16,6 +16,8 @@ use crate::plan::{Change, Step, View};
 use crate::state_machine::StateMachine;
 use crate::status::{MemberKind, MemberStatus, Members};
 
+/// How often to look whether a learner has caught up that is to replace a member.
+const REPLACE_POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// How often a change is planned again when another one came in between.
 const PLANS_MAX: usize = 3;
 
@@ -149,6 +151,52 @@ impl<S: StateMachine> Inner<S> {
             }
             .into()),
         })
+    }
+
+    /// Asks the leader for a change, on behalf of a local caller.
+    pub(crate) async fn change(&self, ask: Ask) -> Result<(), MembershipError> {
+        match self.ask_leader(ask, self.options.request_timeout).await? {
+            Answer::Changed(result) => result,
+            _ => Err(MembershipError::Invalid { cause: "the leader answered something else".to_owned() }),
+        }
+    }
+
+    /// Adds a learner, waits until it has caught up, and lets it take the place of another member.
+    pub(crate) async fn replace(&self, old: NodeId, new: NodeId, member: Member) -> Result<(), MembershipError> {
+        self.change(Ask::Change(Change::AddLearner { id: new, member })).await?;
+        let mut least_lag = None;
+        let mut progressed = Instant::now();
+        loop {
+            match self.change(Ask::Change(Change::Swap { old, new })).await {
+                Err(MembershipError::LearnerNotReady { lag, .. })
+                    if progressed.elapsed() < self.options.request_timeout =>
+                {
+                    if lag.is_some_and(|lag| least_lag.is_none_or(|least| lag < least)) {
+                        (least_lag, progressed) = (lag, Instant::now());
+                    }
+                }
+                Err(MembershipError::ChangeInProgress { .. })
+                    if progressed.elapsed() < self.options.request_timeout => {}
+                result => return result,
+            }
+            tokio::time::sleep(REPLACE_POLL_INTERVAL).await;
+        }
+    }
+
+    /// Hands leadership to the voter that is furthest, if this node leads and there is one that answers.
+    pub(crate) async fn hand_over(&self) {
+        let metrics = self.metrics();
+        if self.stop_reason().is_some() || !metrics.state.is_leader() {
+            return;
+        }
+        let progress = Progress::of(&metrics, self.options.id);
+        let answers = |id: &NodeId| progress.contact.get(id).is_some_and(|age| *age < self.options.election_max);
+        let others = metrics.membership_config.voter_ids().filter(|id| *id != self.options.id && answers(id));
+        let Some(to) = others.max_by_key(|id| progress.matched.get(id).copied()) else { return };
+        tracing::info!(to, "handing leadership over");
+        if let Answer::Changed(Err(error)) = self.answer_transfer(to, self.options.election_max.saturating_mul(2)).await {
+            tracing::warn!(to, %error, "leadership was not handed over");
+        }
     }
 
     /// Ends a change that a leader before this one left half-way.

@@ -1,21 +1,32 @@
 //! The handle of a running node.
 
 use std::collections::BTreeSet;
-use std::marker::PhantomData;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
+
+use crate::ask::{Answer, Ask};
 use crate::builder::Builder;
-use crate::error::{InitError, JoinError, MembershipError, ProposeError, ReadError, StartError, StopReason};
+use crate::command::{decode, encode};
+use crate::error::{
+    InitError, JoinError, MembershipError, NotAccepted, OutcomeUnknown, ProposeError, ReadError, StopReason,
+};
+use crate::inner::Inner;
 use crate::leadership::LeadershipWatch;
 use crate::member::{Member, NodeId};
+use crate::plan::Change;
 use crate::state_machine::StateMachine;
 use crate::status::{Members, Status};
 
 /// A running node. Clones are handles of the same node; when the last one is dropped, the node stops at once, as if
 /// it had crashed. [`shutdown`](Self::shutdown) is the polite way.
 pub struct Node<S: StateMachine> {
-    machine: PhantomData<fn() -> S>,
+    inner: Arc<Inner<S>>,
+    /// Nothing is sent: that it is gone tells the node's task that no handle is left.
+    _handles: Arc<watch::Sender<()>>,
+    down: watch::Receiver<bool>,
 }
 
 impl<S: StateMachine> Node<S> {
@@ -25,8 +36,13 @@ impl<S: StateMachine> Node<S> {
         Builder::new(id, data_dir.into(), listen_addr.into())
     }
 
-    pub(crate) async fn start(_builder: Builder, _machine: S) -> Result<Self, StartError> {
-        Err(StartError::Unsupported)
+    pub(crate) fn new(inner: Arc<Inner<S>>, handles: watch::Sender<()>, down: watch::Receiver<bool>) -> Self {
+        Self { inner, _handles: Arc::new(handles), down }
+    }
+
+    /// Who this node is: its uid and the addresses that it advertises, with the port that it got.
+    pub fn member(&self) -> &Member {
+        &self.inner.member
     }
 
     /// Proposes a command, on any node: the leader is found, followed, and retried with backoff while that is safe.
@@ -38,7 +54,7 @@ impl<S: StateMachine> Node<S> {
     ///
     /// [`ProposeError`], which tells a command that was not accepted from one whose outcome is unknown.
     pub async fn propose(&self, command: S::Command) -> Result<S::Response, ProposeError> {
-        self.propose_within(command, Duration::ZERO).await
+        self.propose_within(command, self.inner.options.request_timeout).await
     }
 
     /// As [`propose`](Self::propose), within the given time.
@@ -46,8 +62,15 @@ impl<S: StateMachine> Node<S> {
     /// # Errors
     ///
     /// As [`propose`](Self::propose).
-    pub async fn propose_within(&self, _: S::Command, _: Duration) -> Result<S::Response, ProposeError> {
-        Err(ProposeError::Uninitialized)
+    pub async fn propose_within(
+        &self,
+        command: S::Command,
+        within: Duration,
+    ) -> Result<S::Response, ProposeError> {
+        let payload = encode(&command).map_err(|cause| NotAccepted::Invalid { cause })?;
+        drop(command);
+        let response = self.inner.propose(payload, within).await?;
+        decode(&response).map_err(|cause| OutcomeUnknown::Unreadable { cause }.into())
     }
 
     /// Reads the state as it is after every command that was acknowledged before this call, on any node.
@@ -60,7 +83,7 @@ impl<S: StateMachine> Node<S> {
     ///
     /// [`ReadError`]. `read` did not run then.
     pub async fn read<T>(&self, read: impl FnOnce(&S) -> T) -> Result<T, ReadError> {
-        self.read_within(read, Duration::ZERO).await
+        self.read_within(read, self.inner.options.request_timeout).await
     }
 
     /// As [`read`](Self::read), within the given time.
@@ -68,25 +91,26 @@ impl<S: StateMachine> Node<S> {
     /// # Errors
     ///
     /// As [`read`](Self::read).
-    pub async fn read_within<T>(&self, _: impl FnOnce(&S) -> T, _: Duration) -> Result<T, ReadError> {
-        Err(ReadError::Uninitialized)
+    pub async fn read_within<T>(&self, read: impl FnOnce(&S) -> T, within: Duration) -> Result<T, ReadError> {
+        self.inner.wait_linearizable(within).await?;
+        Ok(self.read_stale(read))
     }
 
     /// Reads the state as this node has it now, which may be older than what others have acknowledged.
     ///
     /// Never waits for the network, and works without a leader. Keep `read` short: commands wait for it.
-    pub fn read_stale<T>(&self, _read: impl FnOnce(&S) -> T) -> T {
-        unreachable!("no node can have been started yet")
+    pub fn read_stale<T>(&self, read: impl FnOnce(&S) -> T) -> T {
+        read(&self.inner.shared.read().machine)
     }
 
     /// What this node knows about itself.
     pub fn status(&self) -> Status {
-        unreachable!("no node can have been started yet")
+        self.inner.status()
     }
 
     /// The membership as this node knows it. Progress of each member is known on the leader only.
     pub fn members(&self) -> Members {
-        unreachable!("no node can have been started yet")
+        self.inner.members()
     }
 
     /// The membership as the leader knows it, with the progress of each member.
@@ -95,12 +119,16 @@ impl<S: StateMachine> Node<S> {
     ///
     /// [`ReadError`], as for a linearizable read.
     pub async fn members_of_leader(&self) -> Result<Members, ReadError> {
-        Err(ReadError::Uninitialized)
+        match self.inner.ask_leader(Ask::Members, self.inner.options.request_timeout).await? {
+            Answer::Members(members) => Ok(members),
+            _ => Err(NotAccepted::Invalid { cause: "not the answer to this question".to_owned() }.into()),
+        }
     }
 
     /// Follows who leads, with a fencing token.
     pub fn leadership(&self) -> LeadershipWatch {
-        unreachable!("no node can have been started yet")
+        let (leader, stopped) = (self.inner.leader.subscribe(), self.inner.stopped.subscribe());
+        LeadershipWatch { leader, stopped }
     }
 
     /// Founds a cluster of which this node is the only member, and returns when it leads.
@@ -111,7 +139,7 @@ impl<S: StateMachine> Node<S> {
     ///
     /// [`InitError::AlreadyInitialized`] on a node that joined a cluster; the others as documented there.
     pub async fn init(&self) -> Result<(), InitError> {
-        Err(InitError::Stopped(StopReason::Shutdown))
+        self.inner.init().await
     }
 
     /// Joins, as a learner, the cluster of the member at `addr` (`host:port`), retrying for the builder's
@@ -120,8 +148,8 @@ impl<S: StateMachine> Node<S> {
     /// # Errors
     ///
     /// [`JoinError`].
-    pub async fn join(&self, _addr: &str) -> Result<(), JoinError> {
-        Err(JoinError::Stopped(StopReason::Shutdown))
+    pub async fn join(&self, addr: &str) -> Result<(), JoinError> {
+        self.inner.join(addr).await
     }
 
     /// Adds a member that receives the log and does not vote. On any node; the leader decides. Idempotent: the same
@@ -132,8 +160,8 @@ impl<S: StateMachine> Node<S> {
     /// [`MembershipError::DuplicateNode`], [`IdReused`](MembershipError::IdReused),
     /// [`AddressInUse`](MembershipError::AddressInUse), [`Invalid`](MembershipError::Invalid),
     /// [`ChangeInProgress`](MembershipError::ChangeInProgress).
-    pub async fn add_learner(&self, _id: NodeId, _member: Member) -> Result<(), MembershipError> {
-        Err(MembershipError::Uninitialized)
+    pub async fn add_learner(&self, id: NodeId, member: Member) -> Result<(), MembershipError> {
+        self.inner.change(Ask::Change(Change::AddLearner { id, member })).await
     }
 
     /// Makes a learner a voter, if it has caught up. On any node; the leader decides. Idempotent.
@@ -142,8 +170,8 @@ impl<S: StateMachine> Node<S> {
     ///
     /// [`MembershipError::LearnerNotReady`], [`UnknownNode`](MembershipError::UnknownNode),
     /// [`ChangeInProgress`](MembershipError::ChangeInProgress).
-    pub async fn promote(&self, _id: NodeId) -> Result<(), MembershipError> {
-        Err(MembershipError::Uninitialized)
+    pub async fn promote(&self, id: NodeId) -> Result<(), MembershipError> {
+        self.inner.change(Ask::Change(Change::Promote { id })).await
     }
 
     /// Removes a voter or a learner for good: its number can never be used again. On any node; the leader decides. A
@@ -153,8 +181,8 @@ impl<S: StateMachine> Node<S> {
     ///
     /// [`MembershipError::EmptyVoters`], [`WouldLoseQuorum`](MembershipError::WouldLoseQuorum),
     /// [`UnknownNode`](MembershipError::UnknownNode), [`ChangeInProgress`](MembershipError::ChangeInProgress).
-    pub async fn remove(&self, _id: NodeId) -> Result<(), MembershipError> {
-        Err(MembershipError::Uninitialized)
+    pub async fn remove(&self, id: NodeId) -> Result<(), MembershipError> {
+        self.inner.change(Ask::Change(Change::Remove { id })).await
     }
 
     /// Replaces member `old`, dead or alive, by the node `new`: adds it as a learner, waits until it has caught up,
@@ -164,8 +192,8 @@ impl<S: StateMachine> Node<S> {
     /// # Errors
     ///
     /// Those of [`add_learner`](Self::add_learner), [`promote`](Self::promote) and [`remove`](Self::remove).
-    pub async fn replace(&self, _old: NodeId, _new: NodeId, _member: Member) -> Result<(), MembershipError> {
-        Err(MembershipError::Uninitialized)
+    pub async fn replace(&self, old: NodeId, new: NodeId, member: Member) -> Result<(), MembershipError> {
+        self.inner.replace(old, new, member).await
     }
 
     /// Makes exactly these members the voters, in one joint change. Voters that are not named leave the cluster for
@@ -174,8 +202,8 @@ impl<S: StateMachine> Node<S> {
     /// # Errors
     ///
     /// Those of [`promote`](Self::promote) and [`remove`](Self::remove).
-    pub async fn set_voters(&self, _voters: BTreeSet<NodeId>) -> Result<(), MembershipError> {
-        Err(MembershipError::Uninitialized)
+    pub async fn set_voters(&self, voters: BTreeSet<NodeId>) -> Result<(), MembershipError> {
+        self.inner.change(Ask::Change(Change::SetVoters { voters })).await
     }
 
     /// Hands leadership to a voter, and returns when it leads. On any node.
@@ -184,8 +212,8 @@ impl<S: StateMachine> Node<S> {
     ///
     /// [`MembershipError::UnknownNode`], [`NotVoter`](MembershipError::NotVoter), and
     /// [`NotAccepted`](MembershipError::NotAccepted) if the voter did not take over in time.
-    pub async fn transfer_leader(&self, _to: NodeId) -> Result<(), MembershipError> {
-        Err(MembershipError::Uninitialized)
+    pub async fn transfer_leader(&self, to: NodeId) -> Result<(), MembershipError> {
+        self.inner.change(Ask::TransferLeader { to }).await
     }
 
     /// Takes a snapshot on this node now, and returns the index that it covers when it is durable.
@@ -194,28 +222,46 @@ impl<S: StateMachine> Node<S> {
     ///
     /// [`ReadError::Lagging`] if it took longer than the builder's `request_timeout` (it goes on), or the node's end.
     pub async fn snapshot(&self) -> Result<u64, ReadError> {
-        Err(ReadError::Uninitialized)
+        self.inner.snapshot().await
     }
 
     /// Waits until the node has stopped, for whatever reason, and gives the reason. Cancellation safe.
     pub async fn stopped(&self) -> StopReason {
-        StopReason::Shutdown
+        let mut stopped = self.inner.stopped.subscribe();
+        let reason = stopped.wait_for(Option::is_some).await.ok().and_then(|reason| reason.clone());
+        self.wait_down().await;
+        reason.unwrap_or(StopReason::Shutdown)
     }
 
     /// Stops the node in order: a leader hands over to the voter that is furthest, then everything stops. Takes at
     /// most two election timeouts and the time to finish what is being written. Idempotent. Proposals still in flight
     /// end with an unknown outcome.
-    pub async fn shutdown(&self) {}
+    pub async fn shutdown(&self) {
+        self.inner.hand_over().await;
+        self.abort().await;
+    }
+
+    /// Stops the node at once, without handing leadership over, as a crash would; returns when its files and its port
+    /// are free. Idempotent.
+    pub async fn abort(&self) {
+        self.inner.stop(StopReason::Shutdown);
+        self.wait_down().await;
+    }
+
+    async fn wait_down(&self) {
+        // An error means that the task is gone, and so is the node.
+        let _ = self.down.clone().wait_for(|down| *down).await;
+    }
 }
 
 impl<S: StateMachine> Clone for Node<S> {
     fn clone(&self) -> Self {
-        Self { machine: PhantomData }
+        Self { inner: self.inner.clone(), _handles: self._handles.clone(), down: self.down.clone() }
     }
 }
 
 impl<S: StateMachine> std::fmt::Debug for Node<S> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Node").finish_non_exhaustive()
+        f.debug_struct("Node").field("id", &self.inner.options.id).finish_non_exhaustive()
     }
 }

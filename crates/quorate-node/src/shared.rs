@@ -1,0 +1,205 @@
+//! The replicated state in memory: the user's state machine, and what the log says of the members.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, Read, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+
+use crate::command::{Reply, decode, encode};
+use crate::config::{Entry, EntryPayload, LogId, StoredMembership};
+use crate::member::NodeId;
+use crate::state_machine::StateMachine;
+use crate::status::Tombstone;
+
+/// The version of what this crate writes before the user's part of a snapshot.
+const SNAPSHOT_FORMAT: u32 = 1;
+/// Memberships and tombstones are small; a longer header is damage.
+const SNAPSHOT_HEADER_BYTES_MAX: u32 = 16 * 1024 * 1024;
+
+/// The replicated state, shared between the library that applies and the callers that read.
+#[derive(Debug)]
+pub(crate) struct Shared<S> {
+    state: RwLock<State<S>>,
+    /// The members and the removed as of the state, readable without waiting for a command that is applied.
+    roll: RwLock<Arc<Roll>>,
+    /// The next index to apply: one more than the last that was applied; 0 at first.
+    applied_next: watch::Sender<u64>,
+}
+
+/// The state and what belongs to it at one log index.
+#[derive(Debug)]
+pub(crate) struct State<S> {
+    pub(crate) machine: S,
+    pub(crate) position: Position,
+}
+
+/// Where in the log a state is, and what the log said up to there about the members.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Position {
+    pub(crate) applied: Option<LogId>,
+    pub(crate) roll: Arc<Roll>,
+}
+
+/// Who is a member, and who was.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Roll {
+    pub(crate) membership: StoredMembership,
+    pub(crate) tombstones: BTreeMap<NodeId, Tombstone>,
+}
+
+/// A view of the state for a snapshot.
+pub(crate) struct Frozen<S: StateMachine> {
+    pub(crate) position: Position,
+    machine: S::Frozen,
+}
+
+impl<S: StateMachine> Shared<S> {
+    pub(crate) fn new(machine: S) -> Arc<Self> {
+        let state = RwLock::new(State { machine, position: Position::default() });
+        Arc::new(Self { state, roll: RwLock::default(), applied_next: watch::Sender::new(0) })
+    }
+
+    /// The members and the removed, as of the last applied entry.
+    pub(crate) fn roll(&self) -> Arc<Roll> {
+        self.roll.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn publish(&self, roll: &Arc<Roll>) {
+        *self.roll.write().unwrap_or_else(PoisonError::into_inner) = roll.clone();
+    }
+
+    pub(crate) fn read(&self) -> RwLockReadGuard<'_, State<S>> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, State<S>> {
+        self.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The index of the last applied entry.
+    pub(crate) fn applied(&self) -> Option<u64> {
+        self.applied_next.borrow().checked_sub(1)
+    }
+
+    /// Waits until the entry at `index` is applied. Cancellation safe.
+    pub(crate) async fn wait_applied(&self, index: u64) {
+        // The sender lives as long as self, so the wait can only end with the index.
+        let _ = self.applied_next.subscribe().wait_for(|next| *next > index).await;
+    }
+
+    /// Applies one entry; the readers that wait are told by [`announce`](Self::announce).
+    pub(crate) fn apply(&self, entry: Entry) -> io::Result<Reply> {
+        let mut state = self.write();
+        let state = &mut *state;
+        let index = entry.log_id.index;
+        let reply = match entry.payload {
+            EntryPayload::Blank => Reply(Bytes::new()),
+            EntryPayload::Normal(command) => {
+                let command = command.decode().map_err(|cause| {
+                    invalid(format!("the command at index {index} is of a newer version, or damaged: {cause}"))
+                })?;
+                let response = unpanicked(|| state.machine.apply(index, command))
+                    .map_err(|cause| invalid(format!("the state machine panicked at index {index}: {cause}")))?;
+                Reply(encode(&response).map_err(invalid)?)
+            }
+            EntryPayload::Membership(membership) => {
+                let membership = StoredMembership::new(Some(entry.log_id), membership);
+                state.position.roll = Arc::new(state.position.roll.followed_by(membership));
+                self.publish(&state.position.roll);
+                Reply(Bytes::new())
+            }
+        };
+        state.position.applied = Some(entry.log_id);
+        Ok(reply)
+    }
+
+    /// Tells the readers that wait how far the state is.
+    pub(crate) fn announce(&self) {
+        let next = self.read().position.applied.map_or(0, |applied| applied.index.saturating_add(1));
+        self.applied_next.send_if_modified(|known| std::mem::replace(known, next) != next);
+    }
+
+    pub(crate) fn freeze(&self) -> Frozen<S> {
+        let state = self.read();
+        Frozen { position: state.position.clone(), machine: state.machine.freeze() }
+    }
+
+    /// Reads a snapshot, and takes its state over in one step when it was read whole. Blocks.
+    pub(crate) fn install(&self, expected: Option<LogId>, input: &mut dyn Read) -> io::Result<()> {
+        let position = read_header(input)?;
+        if position.applied != expected {
+            let found = position.applied;
+            return Err(invalid(format!("a snapshot of {expected:?} was announced, and this is one of {found:?}")));
+        }
+        // Only the library's state machine task changes the state, and it is the one that waits here.
+        let machine = unpanicked(|| self.read().machine.read_snapshot(input))
+            .map_err(|cause| invalid(format!("the state machine panicked while it read a snapshot: {cause}")))??;
+        let replaced = std::mem::replace(&mut *self.write(), State { machine, position: position.clone() });
+        drop(replaced);
+        self.publish(&position.roll);
+        self.announce();
+        Ok(())
+    }
+}
+
+impl Roll {
+    /// The roll after a new membership: the members that are in it no more are buried.
+    fn followed_by(&self, membership: StoredMembership) -> Self {
+        let index = membership.log_id().map_or(0, |log_id| log_id.index);
+        let present: BTreeSet<NodeId> = membership.nodes().map(|(id, _)| *id).collect();
+        let gone = self.membership.nodes().filter(|(id, _)| !present.contains(id));
+        let buried = gone.map(|(id, member)| (*id, Tombstone { id: *id, uid: member.uid, index }));
+        let tombstones = self.tombstones.clone().into_iter().chain(buried).collect();
+        Self { membership, tombstones }
+    }
+}
+
+impl<S: StateMachine> Frozen<S> {
+    /// Writes the snapshot: what belongs to this crate, then the user's part. Blocks.
+    pub(crate) fn write(self, out: &mut dyn Write) -> io::Result<()> {
+        let header = encode(&self.position).map_err(invalid)?;
+        let length = u32::try_from(header.len()).map_err(io::Error::other)?;
+        out.write_all(&SNAPSHOT_FORMAT.to_le_bytes())?;
+        out.write_all(&length.to_le_bytes())?;
+        out.write_all(&header)?;
+        S::write_snapshot(self.machine, out)
+    }
+}
+
+/// Reads the part of a snapshot that belongs to this crate, and leaves `input` at the user's part.
+pub(crate) fn read_header(input: &mut dyn Read) -> io::Result<Position> {
+    let found = read_u32(input)?;
+    if found != SNAPSHOT_FORMAT {
+        return Err(invalid(format!("the snapshot has format {found}, this version reads {SNAPSHOT_FORMAT}")));
+    }
+    let length = read_u32(input)?;
+    if length > SNAPSHOT_HEADER_BYTES_MAX {
+        return Err(invalid(format!("the snapshot's header claims {length} bytes")));
+    }
+    // Read as it comes rather than allocated as it claims.
+    let mut header = Vec::new();
+    input.take(u64::from(length)).read_to_end(&mut header)?;
+    decode(&header).map_err(|cause| invalid(format!("the snapshot's header cannot be read: {cause}")))
+}
+
+fn read_u32(input: &mut dyn Read) -> io::Result<u32> {
+    let mut bytes = [0; 4];
+    input.read_exact(&mut bytes)?;
+    Ok(u32::from_le_bytes(bytes))
+}
+
+pub(crate) fn invalid(cause: impl Into<String>) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, cause.into())
+}
+
+/// Runs user code; a panic in it becomes an error with the panic's message.
+fn unpanicked<T>(run: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(run)).map_err(|panic| {
+        let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+        text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned())
+    })
+}

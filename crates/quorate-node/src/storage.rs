@@ -1,0 +1,53 @@
+//! What a node keeps in its data directory: the log and the snapshots, each in a directory of its own.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use quorate_log::{DiskDirectory, LogError, LogStore, Options};
+use tokio::task::spawn_blocking;
+
+use crate::config::NodeConfig;
+use crate::error::StartError;
+use crate::snapshots::Snapshots;
+
+/// The open log and snapshots.
+pub(crate) struct Storage {
+    pub(crate) log: LogStore<NodeConfig>,
+    pub(crate) snapshots: Arc<Snapshots>,
+}
+
+impl Storage {
+    /// Opens both, or makes them. Reads and checks the log and the newest snapshot.
+    pub(crate) async fn open(data_dir: &Path) -> Result<Self, StartError> {
+        let data_dir = data_dir.to_owned();
+        let opened = spawn_blocking(move || Self::open_blocking(&data_dir)).await;
+        opened.unwrap_or_else(|error| Err(StartError::Storage { cause: error.to_string() }))
+    }
+
+    fn open_blocking(data_dir: &Path) -> Result<Self, StartError> {
+        let log_dir = data_dir.join("log");
+        let log = LogStore::open(&log_dir, Options::default()).map_err(|error| refusal(error, &log_dir))?;
+        if let Some(cut) = &log.report().cut {
+            tracing::warn!(?cut, "the end of the log was torn by a crash and is cut; nothing acknowledged is lost");
+        }
+        let snapshot_dir = data_dir.join("snapshots");
+        let directory = DiskDirectory::open(&snapshot_dir).map_err(|error| StartError::Io {
+            action: "open",
+            path: snapshot_dir,
+            cause: error.to_string(),
+        })?;
+        let snapshots = Snapshots::open(directory).map_err(|error| StartError::Storage { cause: error.to_string() })?;
+        Ok(Self { log, snapshots: Arc::new(snapshots) })
+    }
+}
+
+fn refusal(error: LogError, dir: &Path) -> StartError {
+    match error {
+        LogError::DataDirLocked { pid, .. } => StartError::DataDirLocked { dir: dir.to_owned(), pid },
+        LogError::FormatTooNew { file, found, max, .. } => {
+            StartError::FormatTooNew { file: dir.join(PathBuf::from(file)), found, max }
+        }
+        error => StartError::Storage { cause: error.to_string() },
+    }
+}

@@ -1,0 +1,97 @@
+//! The one task of a node that watches: who leads, whether all is well, and when to stop.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use quorate::ServerState;
+use quorate::metrics::RaftServerMetrics;
+use quorate::async_runtime::WatchReceiver as _;
+use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
+
+use crate::config::NodeConfig;
+use crate::error::StopReason;
+use crate::inner::Inner;
+use crate::leadership::Leader;
+use crate::state_machine::StateMachine;
+
+/// How often to look for a membership change that an earlier leader left half-way.
+const JOINT_CHECK_INTERVAL: Duration = Duration::from_secs(1);
+
+impl<S: StateMachine> Inner<S> {
+    /// Stops the node for a reason, unless it stops for another already.
+    pub(crate) fn stop(&self, reason: StopReason) {
+        self.stopped.send_if_modified(|stopped| match stopped {
+            Some(_) => false,
+            None => {
+                *stopped = Some(reason);
+                true
+            }
+        });
+    }
+
+    /// Watches until the node is to stop, and then takes it down; `down` tells when that is done.
+    pub(crate) async fn supervise(self: Arc<Self>, mut handles: watch::Receiver<()>, down: watch::Sender<bool>) {
+        let mut stopped = self.stopped.subscribe();
+        let mut server = self.raft.server_metrics();
+        let mut tick = tokio::time::interval(JOINT_CHECK_INTERVAL);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let state = server.borrow_and_update().clone();
+            self.publish_leader(&state);
+            if state.state == ServerState::Shutdown {
+                self.stop(self.cause_of_death());
+            }
+            tokio::select! {
+                _ = stopped.wait_for(Option::is_some) => break,
+                // Nothing is ever sent: the channel ends with the last handle.
+                _ = handles.changed() => self.stop(StopReason::Shutdown),
+                changed = server.changed() => {
+                    if changed.is_err() {
+                        self.stop(self.cause_of_death());
+                    }
+                }
+                _ = tick.tick() => self.finish_joint_change().await,
+            }
+        }
+        self.take_down().await;
+        down.send_replace(true);
+    }
+
+    fn cause_of_death(&self) -> StopReason {
+        match self.metrics().running_state {
+            Ok(()) => StopReason::Shutdown,
+            Err(error) => StopReason::Fatal { cause: error.to_string() },
+        }
+    }
+
+    fn publish_leader(&self, metrics: &RaftServerMetrics<NodeConfig>) {
+        let term = metrics.vote.leader_id.term;
+        let leader = metrics.current_leader.map(|id| Leader {
+            term,
+            id,
+            member: metrics.membership_config.get_node(&id).cloned(),
+            here: id == self.options.id,
+        });
+        let changed = self.leader.send_if_modified(|known| std::mem::replace(known, leader.clone()) != leader);
+        if changed {
+            match leader {
+                Some(leader) => tracing::info!(leader = leader.id, term = leader.term, "a leader is known"),
+                None => tracing::info!(term, "no leader is known"),
+            }
+        }
+    }
+
+    async fn take_down(&self) {
+        if let Some(reason) = self.stop_reason()
+            && reason != StopReason::Shutdown
+        {
+            tracing::error!(%reason, "the node stops");
+        }
+        if let Err(error) = self.raft.shutdown().await {
+            tracing::warn!(%error, "the Raft library did not end in order");
+        }
+        self.leader.send_replace(None);
+        self.transport.close();
+    }
+}
