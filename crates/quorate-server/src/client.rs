@@ -124,7 +124,12 @@ enum Kind {
 enum Failure {
     Final(ClientError),
     /// It was certainly not carried out.
-    Retry { cause: String, reached: bool, uninitialized: bool, pause: Option<Duration> },
+    Retry {
+        cause: String,
+        reached: bool,
+        uninitialized: bool,
+        pause: Option<Duration>,
+    },
 }
 
 impl Client {
@@ -180,7 +185,14 @@ impl Client {
     /// [`ClientError`]; with [`ClientError::OutcomeUnknown`] the key may hold the new value, or may come to.
     pub async fn put(&self, key: &str, value: Bytes) -> Result<Written, ClientError> {
         let body = Some((value, "application/octet-stream"));
-        self.json(&Call { method: Method::PUT, path: "/v1/kv", query: vec![("key", key)], body, kind: Kind::Write }).await
+        self.json(&Call {
+            method: Method::PUT,
+            path: "/v1/kv",
+            query: vec![("key", key)],
+            body,
+            kind: Kind::Write,
+        })
+        .await
     }
 
     /// Removes a key.
@@ -190,7 +202,8 @@ impl Client {
     /// As [`put`](Self::put).
     pub async fn delete(&self, key: &str) -> Result<Deleted, ClientError> {
         let query = vec![("key", key)];
-        self.json(&Call { method: Method::DELETE, path: "/v1/kv", query, body: None, kind: Kind::Write }).await
+        self.json(&Call { method: Method::DELETE, path: "/v1/kv", query, body: None, kind: Kind::Write })
+            .await
     }
 
     /// Sets a key if it holds what is expected. A key that does not is [`ClientError::Refused`] with the code
@@ -217,13 +230,16 @@ impl Client {
             Err(ClientError::Refused(body)) if body.code == "not_found" => return Ok(None),
             other => other?,
         };
-        let revision = response.headers().get(REVISION_HEADER).and_then(|value| value.to_str().ok()?.parse().ok());
+        let revision =
+            response.headers().get(REVISION_HEADER).and_then(|value| value.to_str().ok()?.parse().ok());
         let Some(revision) = revision else {
             return Err(ClientError::Protocol { server, cause: "the revision is missing".to_owned() });
         };
         match response.bytes().await {
             Ok(bytes) => Ok(Some(Value { bytes, revision })),
-            Err(error) => Err(ClientError::Unavailable { server, waited: self.timeout, cause: explain(&error) }),
+            Err(error) => {
+                Err(ClientError::Unavailable { server, waited: self.timeout, cause: explain(&error) })
+            }
         }
     }
 
@@ -232,7 +248,11 @@ impl Client {
     /// # Errors
     ///
     /// As [`get`](Self::get).
-    pub async fn range(&self, range: &RangeQuery, consistency: Consistency) -> Result<RangePage, ClientError> {
+    pub async fn range(
+        &self,
+        range: &RangeQuery,
+        consistency: Consistency,
+    ) -> Result<RangePage, ClientError> {
         let limit = range.limit.map(|limit| limit.to_string());
         let mut query = vec![("prefix", range.prefix.as_str())];
         query.extend(range.start.as_deref().map(|start| ("start", start)));
@@ -254,7 +274,8 @@ impl Client {
     /// As [`get`](Self::get).
     pub async fn status(&self, leader: bool) -> Result<StatusReply, ClientError> {
         let query = if leader { vec![("leader", "true")] } else { Vec::new() };
-        self.json(&Call { method: Method::GET, path: "/v1/status", query, body: None, kind: Kind::Read }).await
+        self.json(&Call { method: Method::GET, path: "/v1/status", query, body: None, kind: Kind::Read })
+            .await
     }
 
     /// An admin request, by its name under `/v1/admin/`.
@@ -262,7 +283,11 @@ impl Client {
     /// # Errors
     ///
     /// As [`put`](Self::put).
-    pub async fn admin<T: DeserializeOwned>(&self, name: &str, body: &impl Serialize) -> Result<T, ClientError> {
+    pub async fn admin<T: DeserializeOwned>(
+        &self,
+        name: &str,
+        body: &impl Serialize,
+    ) -> Result<T, ClientError> {
         self.post(&format!("/v1/admin/{name}"), body).await
     }
 
@@ -276,7 +301,8 @@ impl Client {
     async fn json<T: DeserializeOwned>(&self, call: &Call<'_>) -> Result<T, ClientError> {
         let (server, response) = self.send(call).await?;
         let bytes = response.bytes().await.map_err(|error| self.lost(call, &server, explain(&error)))?;
-        serde_json::from_slice(&bytes).map_err(|error| ClientError::Protocol { server, cause: error.to_string() })
+        serde_json::from_slice(&bytes)
+            .map_err(|error| ClientError::Protocol { server, cause: error.to_string() })
     }
 
     /// Sends until a server takes the request, time is up, or it is no longer safe to send it again.
@@ -324,7 +350,12 @@ impl Client {
         }
     }
 
-    async fn attempt(&self, call: &Call<'_>, server: &str, deadline: Instant) -> Result<reqwest::Response, Failure> {
+    async fn attempt(
+        &self,
+        call: &Call<'_>,
+        server: &str,
+        deadline: Instant,
+    ) -> Result<reqwest::Response, Failure> {
         let mut left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
         if call.kind != Kind::Write {
             left = left.min(READ_ATTEMPT_MAX);
@@ -345,6 +376,7 @@ impl Client {
             Err(_) => (true, "no answer in time".to_owned()),
         };
         Err(if sent && call.kind == Kind::Write {
+            self.route().leave(server);
             Failure::Final(self.lost(call, server, cause))
         } else {
             Failure::Retry { cause, reached: false, uninitialized: false, pause: None }
@@ -360,7 +392,11 @@ impl Client {
         if let Some(leader) = response.headers().get(LEADER_HEADER).and_then(|value| value.to_str().ok()) {
             self.route().follow(leader);
         }
-        if response.status().is_success() { Ok(response) } else { Err(self.failed(call, server, response).await) }
+        if response.status().is_success() {
+            Ok(response)
+        } else {
+            Err(self.failed(call, server, response).await)
+        }
     }
 
     /// What an answer with an error status means.

@@ -7,7 +7,6 @@ mod listener;
 mod metrics;
 mod query;
 
-use std::future::Future;
 use std::io;
 use std::sync::Arc;
 
@@ -20,7 +19,7 @@ use axum::routing::{get, post};
 use metrics_exporter_prometheus::PrometheusHandle;
 use quorate_node::{LeadershipWatch, Node, Role};
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 use self::error::ApiError;
 use self::listener::BoundedListener;
@@ -53,16 +52,38 @@ struct App {
     admission: Arc<Semaphore>,
     watches: Arc<Semaphore>,
     metrics: Option<PrometheusHandle>,
+    closing: watch::Receiver<bool>,
 }
 
-/// The routes of a node. `metrics` holds what the process has counted, if it counts.
-pub fn router(node: Node<KeyValue>, metrics: Option<PrometheusHandle>) -> Router {
+/// Serves a node until `closing` turns true or its sender is gone; requests at hand are then still answered, and
+/// watches end. `metrics` holds what the process has counted, if it counts.
+///
+/// # Errors
+///
+/// Those of the listening socket.
+pub async fn serve(
+    listener: TcpListener,
+    node: Node<KeyValue>,
+    metrics: Option<PrometheusHandle>,
+    closing: watch::Receiver<bool>,
+) -> io::Result<()> {
+    let router = router(node, metrics, closing.clone());
+    axum::serve(BoundedListener::new(listener), router).with_graceful_shutdown(closed(closing)).await
+}
+
+async fn closed(mut closing: watch::Receiver<bool>) {
+    // An error says that the sender is gone, which closes as well.
+    let _ = closing.wait_for(|closing| *closing).await;
+}
+
+fn router(node: Node<KeyValue>, metrics: Option<PrometheusHandle>, closing: watch::Receiver<bool>) -> Router {
     let app = App {
         leadership: node.leadership(),
         node,
         admission: Arc::new(Semaphore::new(REQUEST_BYTES_MAX / ADMISSION_UNIT)),
         watches: Arc::new(Semaphore::new(WATCHES_MAX)),
         metrics,
+        closing,
     };
     let json_limit = || DefaultBodyLimit::max(JSON_BYTES_MAX);
     let keys = get(kv::get).put(kv::put).delete(kv::delete).layer(DefaultBodyLimit::max(VALUE_BYTES_MAX));
@@ -82,19 +103,6 @@ pub fn router(node: Node<KeyValue>, metrics: Option<PrometheusHandle>) -> Router
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
         .with_state(app)
-}
-
-/// Serves a node's routes until `stop` is done and the requests at hand are answered.
-///
-/// # Errors
-///
-/// Those of the listening socket.
-pub async fn serve(
-    listener: TcpListener,
-    router: Router,
-    stop: impl Future<Output = ()> + Send + 'static,
-) -> io::Result<()> {
-    axum::serve(BoundedListener::new(listener), router).with_graceful_shutdown(stop).await
 }
 
 /// Lets a request in if there is memory for it, and tells the client where the leader is.
@@ -174,7 +182,9 @@ async fn no_route(request: Request) -> ApiError {
     ApiError::new(
         StatusCode::NOT_FOUND,
         "no_route",
-        format!("there is nothing at {path}: keys are under /v1/kv/, the rest is /v1/range, /v1/cas, /v1/watch, /v1/status, /v1/admin/…, /metrics, /healthz, /readyz"),
+        format!(
+            "there is nothing at {path}: keys are under /v1/kv/, the rest is /v1/range, /v1/cas, /v1/watch, /v1/status, /v1/admin/…, /metrics, /healthz, /readyz"
+        ),
     )
 }
 

@@ -142,7 +142,9 @@ pub enum KeyError {
     #[error("the key is empty: give at least one character")]
     Empty,
     /// Longer than [`KEY_BYTES_MAX`].
-    #[error("the key has {bytes} bytes, the limit is {KEY_BYTES_MAX}: use a shorter key, and put the rest into the value")]
+    #[error(
+        "the key has {bytes} bytes, the limit is {KEY_BYTES_MAX}: use a shorter key, and put the rest into the value"
+    )]
     TooLong {
         /// Its length in bytes.
         bytes: usize,
@@ -317,7 +319,9 @@ fn read_pair(input: &mut dyn Read) -> io::Result<(Arc<str>, Value)> {
     let value_len = u32::from_le_bytes(array(input)?) as usize;
     let revision = u64::from_le_bytes(array(input)?);
     if key_len > KEY_BYTES_MAX || value_len > VALUE_BYTES_MAX {
-        return Err(invalid(format!("a pair of {key_len} and {value_len} bytes in the snapshot is over the limit")));
+        return Err(invalid(format!(
+            "a pair of {key_len} and {value_len} bytes in the snapshot is over the limit"
+        )));
     }
     let mut key = vec![0; key_len];
     input.read_exact(&mut key)?;
@@ -374,8 +378,14 @@ mod tests {
         assert_eq!(machine.apply(7, put("a", "1")), Response::Written { revision: 7, previous: None });
         assert_eq!(machine.apply(9, put("a", "2")), Response::Written { revision: 9, previous: Some(7) });
         assert_eq!(machine.get("a"), Some(Value { bytes: "2".into(), revision: 9 }));
-        assert_eq!(machine.apply(10, Command::Delete { key: "a".into() }), Response::Deleted { previous: Some(9) });
-        assert_eq!(machine.apply(11, Command::Delete { key: "a".into() }), Response::Deleted { previous: None });
+        assert_eq!(
+            machine.apply(10, Command::Delete { key: "a".into() }),
+            Response::Deleted { previous: Some(9) }
+        );
+        assert_eq!(
+            machine.apply(11, Command::Delete { key: "a".into() }),
+            Response::Deleted { previous: None }
+        );
         assert_eq!(machine.revision(), 10, "a command that changes nothing makes no revision");
         assert!(machine.is_empty());
     }
@@ -389,7 +399,10 @@ mod tests {
         assert_eq!(machine.apply(3, cas(Expect::Revision(3))), mismatch);
         assert_eq!(machine.apply(4, cas(Expect::Value("b".into()))), mismatch);
         assert_eq!(machine.get("a").unwrap().bytes, "a");
-        assert_eq!(machine.apply(5, cas(Expect::Revision(1))), Response::Written { revision: 5, previous: Some(1) });
+        assert_eq!(
+            machine.apply(5, cas(Expect::Revision(1))),
+            Response::Written { revision: 5, previous: Some(1) }
+        );
         assert_eq!(
             machine.apply(6, cas(Expect::Value("new".into()))),
             Response::Written { revision: 6, previous: Some(5) }
@@ -451,7 +464,10 @@ mod tests {
         }
         let mut other = bytes.clone();
         other[0] ^= 1;
-        assert_eq!(KeyValue::default().read_snapshot(&mut other.as_slice()).unwrap_err().kind(), io::ErrorKind::InvalidData);
+        assert_eq!(
+            KeyValue::default().read_snapshot(&mut other.as_slice()).unwrap_err().kind(),
+            io::ErrorKind::InvalidData
+        );
     }
 
     #[test]

@@ -42,7 +42,10 @@ impl Route {
     }
 
     pub(super) fn add(&mut self, server: &str) {
-        if !server.is_empty() && self.servers.len() < SERVERS_MAX && !self.servers.iter().any(|known| known == server) {
+        if !server.is_empty()
+            && self.servers.len() < SERVERS_MAX
+            && !self.servers.iter().any(|known| known == server)
+        {
             self.servers.push(server.to_owned());
         }
     }

@@ -36,7 +36,9 @@ impl ApiError {
     }
 
     pub(super) fn too_large(size: impl std::fmt::Display, max: usize) -> Self {
-        let error = format!("the request body has {size} bytes, the limit is {max}: split the value over several keys");
+        let error = format!(
+            "the request body has {size} bytes, the limit is {max}: split the value over several keys"
+        );
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", error)
     }
 

@@ -14,12 +14,14 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::error::ApiError;
 use super::query::{Params, key};
-use super::{App, RETRY_AFTER_MS};
+use super::{App, RETRY_AFTER_MS, closed};
 use crate::api::{
-    Blob, CasRequest, Deleted, Pair, RANGE_BYTES_MAX, RANGE_LIMIT_MAX, REVISION_HEADER, RangePage, WatchEvent,
-    Written,
+    Blob, CasRequest, Deleted, Pair, RANGE_BYTES_MAX, RANGE_LIMIT_MAX, REVISION_HEADER, RangePage,
+    WatchEvent, Written,
 };
-use crate::machine::{Command, Expect, KeyValue, Range, Response as Applied, VALUE_BYTES_MAX, Value, check_key};
+use crate::machine::{
+    Command, Expect, KeyValue, Range, Response as Applied, VALUE_BYTES_MAX, Value, check_key,
+};
 use crate::watch::{Change, WatchError, Watcher};
 
 /// The pairs in a page, if the request does not say.
@@ -82,7 +84,8 @@ pub(super) async fn cas(
 pub(super) async fn range(State(app): State<App>, uri: Uri) -> Result<Json<RangePage>, ApiError> {
     let mut params = Params::of(&uri)?;
     let stale = params.flag("stale")?;
-    let limit = params.number("limit")?.map_or(RANGE_LIMIT, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
+    let limit =
+        params.number("limit")?.map_or(RANGE_LIMIT, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
     if !(1..=RANGE_LIMIT_MAX).contains(&limit) {
         return Err(ApiError::invalid(format!(
             "limit is {limit}: give 1 to {RANGE_LIMIT_MAX}, and ask for the next page from `next`"
@@ -116,7 +119,8 @@ pub(super) async fn watch(State(app): State<App>, uri: Uri) -> Result<Response, 
         return Err(ApiError::overloaded(RETRY_AFTER_MS, "too many watches on this node: try another one"));
     };
     let watcher = app.node.read_stale(|machine| machine.watch(prefix, after));
-    let mut response = Sse::new(events(app, watcher, permit)).keep_alive(KeepAlive::default()).into_response();
+    let mut response =
+        Sse::new(events(app, watcher, permit)).keep_alive(KeepAlive::default()).into_response();
     // The first bytes go out at once, so that the client knows that it watches.
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     Ok(response)
@@ -133,6 +137,7 @@ fn events(
         let (app, mut watcher, permit) = state?;
         let next = tokio::select! {
             biased;
+            () = closed(app.closing.clone()) => Err(WatchError::Stopped),
             _ = app.node.stopped() => Err(WatchError::Stopped),
             next = watcher.next() => next,
         };
@@ -180,7 +185,9 @@ fn written(applied: Applied) -> Result<Json<Written>, ApiError> {
             StatusCode::PRECONDITION_FAILED,
             "mismatch",
             match current {
-                Some(revision) => format!("the key is not as expected, it was written at revision {revision}: read it and try again"),
+                Some(revision) => format!(
+                    "the key is not as expected, it was written at revision {revision}: read it and try again"
+                ),
                 None => "the key is not as expected, there is no such key: read it and try again".to_owned(),
             },
         )),
@@ -189,10 +196,15 @@ fn written(applied: Applied) -> Result<Json<Written>, ApiError> {
 }
 
 fn unexpected(applied: &Applied) -> ApiError {
-    let error = format!("the state machine answered another command ({applied:?}): do all nodes run the same version?");
+    let error = format!(
+        "the state machine answered another command ({applied:?}): do all nodes run the same version?"
+    );
     ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", error)
 }
 
 fn wants_json(headers: &HeaderMap) -> bool {
-    headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).is_some_and(|accept| accept.contains("json"))
+    headers
+        .get(header::ACCEPT)
+        .and_then(|accept| accept.to_str().ok())
+        .is_some_and(|accept| accept.contains("json"))
 }

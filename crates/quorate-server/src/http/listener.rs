@@ -61,7 +61,11 @@ impl Listener for BoundedListener {
 }
 
 impl AsyncRead for Connection {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let result = Pin::new(&mut self.tcp).poll_read(context, buf);
         if self.first && result.is_ready() {
@@ -70,7 +74,10 @@ impl AsyncRead for Connection {
                 // Whether the line still reaches the other side or not, the connection ends here.
                 let _ = self.tcp.try_write(WRONG_PROTOCOL);
                 tracing::warn!("a member of a cluster, or a client with HTTP/2, called the client port");
-                return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "HTTP/2 on the client port")));
+                return Poll::Ready(Err(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    "HTTP/2 on the client port",
+                )));
             }
         }
         result
@@ -78,7 +85,11 @@ impl AsyncRead for Connection {
 }
 
 impl AsyncWrite for Connection {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.tcp).poll_write(context, bytes)
     }
 

@@ -32,17 +32,26 @@ fn gauges(status: &Status, members: &Members, keys: u64, revision: u64) -> Strin
         ("quorum_ack_age_ms", "On the leader: milliseconds since a quorum answered.", status.quorum_ack_ms),
         ("proposals_in_flight", "Proposals that wait for their answer.", Some(status.in_flight as u64)),
         ("proposals_in_flight_bytes", "The bytes of those proposals.", Some(status.in_flight_bytes as u64)),
-        ("warnings", "Things that an operator should look at; see the status.", Some(status.warnings.len() as u64)),
+        (
+            "warnings",
+            "Things that an operator should look at; see the status.",
+            Some(status.warnings.len() as u64),
+        ),
         ("keys", "Keys in the state machine.", Some(keys)),
         ("revision", "The revision of the state machine.", Some(revision)),
     ] {
         if let Some(value) = value {
             // Writing to a string does not fail.
-            let _ = write!(text, "# HELP quorate_{name} {help}\n# TYPE quorate_{name} gauge\nquorate_{name} {value}\n");
+            let _ = write!(
+                text,
+                "# HELP quorate_{name} {help}\n# TYPE quorate_{name} gauge\nquorate_{name} {value}\n"
+            );
         }
     }
     if leads {
-        peer_gauge(&mut text, "peer_lag_entries", "Log entries that a member lacks.", members, |peer| peer.lag);
+        peer_gauge(&mut text, "peer_lag_entries", "Log entries that a member lacks.", members, |peer| {
+            peer.lag
+        });
         let help = "Milliseconds since a member last answered.";
         peer_gauge(&mut text, "peer_last_contact_ms", help, members, |peer| peer.last_contact_ms);
     }

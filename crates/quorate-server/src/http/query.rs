@@ -16,7 +16,9 @@ impl Params {
             let (name, value) = part.split_once('=').unwrap_or((part, ""));
             let name = decode(name, true)?;
             if params.iter().any(|(other, _)| *other == name) {
-                return Err(ApiError::invalid(format!("the parameter {name:?} is given twice: give it once")));
+                return Err(ApiError::invalid(format!(
+                    "the parameter {name:?} is given twice: give it once"
+                )));
             }
             params.push((name, decode(value, true)?));
         }
@@ -47,7 +49,9 @@ impl Params {
     pub(super) fn finish(self) -> Result<(), ApiError> {
         match self.0.first() {
             None => Ok(()),
-            Some((name, _)) => Err(ApiError::invalid(format!("there is no parameter {name:?} here: remove it"))),
+            Some((name, _)) => {
+                Err(ApiError::invalid(format!("there is no parameter {name:?} here: remove it")))
+            }
         }
     }
 }
@@ -75,7 +79,11 @@ fn decode(text: &str, query: bool) -> Result<String, ApiError> {
             b'+' if query => b' ',
             b'%' => match (rest.next().and_then(digit), rest.next().and_then(digit)) {
                 (Some(high), Some(low)) => high << 4 | low,
-                _ => return Err(ApiError::invalid("a % is not followed by two hexadecimal digits: write it as %25")),
+                _ => {
+                    return Err(ApiError::invalid(
+                        "a % is not followed by two hexadecimal digits: write it as %25",
+                    ));
+                }
             },
             other => other,
         });
