@@ -43,7 +43,7 @@ pub enum ChangeMembers<NID: NodeId, N: Node> {
 /// If the voters change, the result is joint, and the same call on it (with a change of nothing) leads to the
 /// uniform one. `retain` says whether voters that lose their vote stay as learners; otherwise they go with the last
 /// configuration that names them.
-pub fn next<CLID, NID, N>(
+pub(crate) fn next<CLID, NID, N>(
     current: &Membership<NID, N>,
     change: ChangeMembers<NID, N>,
     retain: bool,
@@ -127,5 +127,101 @@ impl<NID: NodeId, N: Node> Display for ChangeMembers<NID, N> {
         write!(f, "{name}(")?;
         comma_separated(f, nodes, |f, (id, node)| write!(f, "{id}:{node:?}"))?;
         f.write_str(")")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::errors::EmptyMembership;
+    use crate::errors::LearnerNotFound;
+
+    type Change = ChangeMembers<u64, char>;
+    type Error = ChangeMembershipError<u64, u64>;
+
+    fn ids(ids: &[u64]) -> BTreeSet<u64> {
+        ids.iter().copied().collect()
+    }
+
+    fn nodes(of: &[u64]) -> BTreeMap<u64, char> {
+        of.iter().map(|id| (*id, 'n')).collect()
+    }
+
+    /// Voter configurations, and nodes 1 to 4.
+    fn membership(configs: &[&[u64]]) -> Membership<u64, char> {
+        let configs = configs.iter().map(|config| ids(config)).collect();
+        Membership::from_parts(configs, nodes(&[1, 2, 3, 4]))
+    }
+
+    /// The voter configurations and the ids of the nodes that come next.
+    fn step(configs: &[&[u64]], change: Change, retain: bool) -> Result<(Vec<Vec<u64>>, Vec<u64>), Error> {
+        let next = next(&membership(configs), change, retain)?;
+        let configs = next.get_joint_config().iter().map(|config| config.iter().copied().collect()).collect();
+        Ok((configs, next.node_map().keys().copied().collect()))
+    }
+
+    fn voters(configs: &[&[u64]], change: impl Into<Change>) -> Vec<Vec<u64>> {
+        step(configs, change.into(), true).unwrap().0
+    }
+
+    #[test]
+    fn a_change_of_voters_goes_through_a_joint_membership() {
+        assert_eq!(voters(&[&[1, 2]], [3]), [vec![1, 2], vec![3]]);
+        assert_eq!(voters(&[&[1, 2], &[3]], [3]), [vec![3]]);
+        assert_eq!(voters(&[&[1, 2], &[2]], [1, 2]), [vec![1, 2]]);
+        assert_eq!(voters(&[&[1], &[2]], [3]), [vec![2], vec![3]]);
+        assert_eq!(voters(&[&[1, 2], &[3]], Change::AddVoterIds(ids(&[]))), [vec![3]]);
+        assert_eq!(voters(&[&[1, 2]], [2, 1]), [vec![1, 2]]);
+    }
+
+    #[test]
+    fn each_change_does_what_it_says() {
+        let one = |change| step(&[&[1, 2]], change, true).unwrap();
+        assert_eq!(one(Change::AddVoterIds(ids(&[3]))).0, [vec![1, 2], vec![1, 2, 3]]);
+        assert_eq!(
+            one(Change::AddVoters(nodes(&[5]))),
+            (vec![vec![1, 2], vec![1, 2, 5]], vec![1, 2, 3, 4, 5])
+        );
+        assert_eq!(one(Change::RemoveVoters(ids(&[2, 9]))).0, [vec![1, 2], vec![1]]);
+        assert_eq!(one(Change::RemoveVoters(ids(&[9]))).0, [vec![1, 2]]);
+        assert_eq!(one(Change::AddNodes(nodes(&[5]))), (vec![vec![1, 2]], vec![1, 2, 3, 4, 5]));
+        assert_eq!(one(Change::RemoveNodes(ids(&[3, 9]))), (vec![vec![1, 2]], vec![1, 2, 4]));
+        assert_eq!(one(Change::ReplaceAllNodes(nodes(&[1, 2, 7]))), (vec![vec![1, 2]], vec![1, 2, 7]));
+        let batch = vec![Change::AddNodes(nodes(&[5])), Change::AddVoterIds(ids(&[5])), [5].into()];
+        assert_eq!(one(Change::Batch(batch)).0, [vec![1, 2], vec![5]]);
+    }
+
+    #[test]
+    fn only_set_nodes_changes_a_known_node() {
+        let other = BTreeMap::from([(1, 'o')]);
+        let node = |change| {
+            let next = next::<u64, _, _>(&membership(&[&[1, 2]]), change, true).unwrap();
+            *next.get_node(&1).unwrap()
+        };
+        assert_eq!(node(Change::AddNodes(other.clone())), 'n');
+        assert_eq!(node(Change::AddVoters(other.clone())), 'n');
+        assert_eq!(node(Change::SetNodes(other)), 'o');
+    }
+
+    #[test]
+    fn voters_that_go_stay_as_learners_if_retained() {
+        let to_two = || Change::from([2]);
+        // Not at the joint step, which still counts them.
+        assert_eq!(step(&[&[1, 2]], to_two(), false).unwrap().1, [1, 2, 3, 4]);
+        assert_eq!(step(&[&[1, 2], &[2]], to_two(), false).unwrap().1, [2, 3, 4]);
+        assert_eq!(step(&[&[1, 2], &[2]], to_two(), true).unwrap().1, [1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn a_membership_without_voters_or_with_unknown_ones_is_refused() {
+        assert_eq!(step(&[&[1, 2]], Change::from([]), true), Err(EmptyMembership {}.into()));
+        assert_eq!(step(&[&[1]], Change::from([1, 9, 8]), true), Err(LearnerNotFound { node_id: 8 }.into()));
+        assert_eq!(
+            step(&[&[1, 2]], Change::RemoveNodes(ids(&[2])), true),
+            Err(LearnerNotFound { node_id: 2 }.into())
+        );
+        let of_nobody = Membership::<u64, char>::default();
+        let refused = next::<u64, _, _>(&of_nobody, Change::AddNodes(nodes(&[1])), true);
+        assert_eq!(refused, Err(EmptyMembership {}.into()));
     }
 }

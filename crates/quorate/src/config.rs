@@ -6,7 +6,7 @@ use rand::RngExt;
 use thiserror::Error as ThisError;
 
 use crate::backoff::BackoffSeries;
-pub use crate::backoff::ParseError;
+use crate::backoff::ParseError;
 use crate::errors::BoxedErrorSource;
 use crate::network::Backoff;
 use crate::runtime::AsyncRuntime;
@@ -470,5 +470,174 @@ mod text {
             invalid: text.to_string(),
             reason: error.to_string(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(change: impl FnOnce(&mut Config)) -> String {
+        let mut config = Config::default();
+        change(&mut config);
+        config.validate().unwrap_err().to_string()
+    }
+
+    #[test]
+    fn the_default_is_valid() {
+        Config::default().validate().unwrap();
+    }
+
+    #[test]
+    fn what_cannot_work_is_refused() {
+        assert_eq!(
+            refused(|config| config.election_timeout_max = 150),
+            "election timeout: min(150) must be < max(150)"
+        );
+        assert_eq!(
+            refused(|config| config.heartbeat_interval = 150),
+            "election_timeout_min(150) must be > heartbeat_interval(150)"
+        );
+        // 50 and one tick of 10 leave 90 of 150.
+        assert_eq!(
+            refused(|config| config.heartbeat_min_interval = Some(90)),
+            "election_timeout_min(150) must be > heartbeat_min_interval(90) + heartbeat_interval(50) + one tick"
+        );
+        let config = Config { heartbeat_min_interval: Some(89), ..Config::default() };
+        config.validate().unwrap();
+        assert!(
+            refused(|config| config.heartbeat_min_interval = Some(u64::MAX))
+                .contains("heartbeat_min_interval")
+        );
+        assert_eq!(refused(|config| config.max_payload_entries = 0), "max_payload_entries must be > 0");
+        assert_eq!(
+            refused(|config| config.quorum_loss_probe_interval = Some(599)),
+            "quorum_loss_probe_interval(599) must be >= 2 * election_timeout_max(300)"
+        );
+        let wide = |config: &mut Config| {
+            config.election_timeout_max = u64::MAX;
+            config.quorum_loss_probe_interval = Some(u64::MAX - 1);
+        };
+        assert!(refused(wide).contains("quorum_loss_probe_interval"));
+        assert_eq!(
+            refused(|config| config.backoff = "x".to_string()),
+            "invalid backoff series \"x\": expected a duration like '200ms' or '1.5s'"
+        );
+    }
+
+    #[test]
+    fn errors_say_what_was_given() {
+        let policy = ConfigError::InvalidSnapshotPolicy { invalid: "x".into(), syntax: "never".into() };
+        assert_eq!(policy.to_string(), "snapshot policy string is invalid: '\"x\"' expect: 'never'");
+        let number = ConfigError::InvalidNumber { invalid: "x".into(), reason: "no digit".into() };
+        assert_eq!(number.to_string(), "no digit when parsing \"x\"");
+    }
+
+    #[test]
+    fn a_tick_is_a_fraction_of_a_heartbeat() {
+        let tick = |heartbeat_interval| {
+            Config { heartbeat_interval, ..Config::default() }.tick_interval().as_millis()
+        };
+        assert_eq!((tick(50), tick(1), tick(0)), (10, 1, 1));
+    }
+
+    #[test]
+    fn a_backoff_is_what_the_text_says_or_the_default() {
+        let first = |backoff: &str| {
+            let config = Config { backoff: backoff.to_string(), ..Config::default() };
+            config.build_backoff().take(3).map(|delay| delay.as_millis()).collect::<Vec<_>>()
+        };
+        assert_eq!(first("10ms 20ms"), [10, 20, 40]);
+        assert_eq!(first("nonsense"), [200, 400, 800]);
+    }
+
+    #[cfg(feature = "tokio-rt")]
+    #[test]
+    fn election_timeouts_are_within_their_bounds() {
+        use crate::runtime::TokioRuntime;
+
+        let config = Config { election_timeout_min: 10, election_timeout_max: 12, ..Config::default() };
+        let timeouts = (0..200).map(|_| config.new_rand_election_timeout::<TokioRuntime>());
+        assert_eq!(timeouts.collect::<std::collections::BTreeSet<_>>(), [10, 11].into());
+        let empty = Config { election_timeout_min: 9, election_timeout_max: 9, ..Config::default() };
+        assert_eq!(empty.new_rand_election_timeout::<TokioRuntime>(), 9);
+    }
+
+    #[cfg(feature = "clap")]
+    mod command_line {
+        use super::*;
+
+        fn build(args: &[&str]) -> Result<Config, ConfigError> {
+            Config::build(&[&["node"], args].concat())
+        }
+
+        #[test]
+        fn nothing_given_is_the_default() {
+            assert_eq!(format!("{:?}", build(&[]).unwrap()), format!("{:?}", Config::default()));
+        }
+
+        #[test]
+        fn values_are_read() {
+            let config = build(&[
+                "--cluster-name=bar",
+                "--election-timeout-min=10",
+                "--heartbeat-interval=5",
+                "--snapshot-policy=since_last:7",
+                "--snapshot-max-chunk-size=2KiB",
+                "--removed-leader-step-down=OFF",
+                "--heartbeat-min-interval=1",
+                "--quorum-loss-probe-interval=1000",
+                "--backoff=5ms",
+            ]);
+            let config = config.unwrap();
+            assert_eq!((config.cluster_name.as_str(), config.election_timeout_min), ("bar", 10));
+            assert_eq!(config.snapshot_policy, SnapshotPolicy::LogsSinceLast(7));
+            assert_eq!(config.snapshot_max_chunk_size, 2048);
+            assert_eq!(config.removed_leader_step_down, StepDownPolicy::Never);
+            assert_eq!(
+                (config.heartbeat_min_interval, config.quorum_loss_probe_interval),
+                (Some(1), Some(1000))
+            );
+            let config = build(&["--snapshot-policy=never", "--removed-leader-step-down", "20"]).unwrap();
+            assert_eq!(config.snapshot_policy, SnapshotPolicy::Never);
+            assert_eq!(config.removed_leader_step_down, StepDownPolicy::After(20));
+        }
+
+        #[test]
+        fn flags_can_be_set_and_unset() {
+            let config = build(&["--enable-tick=false", "--enable-elect", "--enable-pre-vote"]).unwrap();
+            assert_eq!((config.enable_tick, config.enable_elect), (false, true));
+            assert_eq!((config.enable_pre_vote, config.enable_leader_restore), (Some(true), None));
+            let config = build(&["--enable-leader-restore=false"]).unwrap();
+            assert_eq!(config.enable_leader_restore, Some(false));
+        }
+
+        #[test]
+        fn sizes_have_units() {
+            let sizes = ["7", "7B", "7k", "7 KB", "7KiB", "1_000", "2Gib", "1t"]
+                .map(|size| text::bytes(size).unwrap());
+            assert_eq!(sizes, [7, 7, 7_000, 7_000, 7_168, 1_000, 2 << 30, 1_000_000_000_000]);
+            for size in ["", "k", "3x", "-1", "99999999999999999999", "99999999999T"] {
+                assert!(matches!(text::bytes(size), Err(ConfigError::InvalidNumber { .. })), "{size}");
+            }
+        }
+
+        #[test]
+        fn what_cannot_be_read_is_refused() {
+            for wrong in [
+                "--heartbeat-interval=x",
+                "--snapshot-policy=often",
+                "--snapshot-policy=since_last:x",
+                "--removed-leader-step-down=soon",
+                "--enable-tick=maybe",
+                "--no-such-flag",
+            ] {
+                let error = build(&[wrong]).unwrap_err();
+                assert!(matches!(&error, ConfigError::ParseError { .. }), "{wrong}: {error}");
+                assert!(error.to_string().contains("while parsing ([\"node\", "), "{error}");
+            }
+            let invalid = build(&["--max-payload-entries=0"]).unwrap_err();
+            assert_eq!(invalid, ConfigError::MaxPayloadIs0);
+        }
     }
 }

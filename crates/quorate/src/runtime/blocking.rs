@@ -53,3 +53,21 @@ where
     })
     .await
 }
+
+#[cfg(all(test, feature = "tokio-rt"))]
+mod tests {
+    use super::on_thread;
+
+    #[tokio::test]
+    async fn the_result_comes_back() {
+        let here = std::thread::current().id();
+        let there = on_thread(|| std::thread::current().id()).await.unwrap();
+        assert_ne!(here, there);
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_an_error() {
+        let error = on_thread(|| panic!("on purpose")).await.unwrap_err();
+        assert_eq!(error.to_string(), "the blocking closure panicked");
+    }
+}

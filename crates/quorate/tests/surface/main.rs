@@ -1,0 +1,11 @@
+//! What the library shows to the outside: texts, encodings, and what its traits do unless told otherwise.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod display;
+#[cfg(feature = "serde")]
+mod json;
+mod network;
+mod runtime;
+mod storage;
+mod types;
+mod wait;
