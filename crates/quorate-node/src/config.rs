@@ -18,6 +18,6 @@ pub(crate) type Entry = alias::EntryOf<NodeConfig>;
 pub(crate) type EntryPayload = alias::EntryPayloadOf<NodeConfig>;
 pub(crate) type LogId = alias::LogIdOf<NodeConfig>;
 pub(crate) type StoredMembership = alias::StoredMembershipOf<NodeConfig>;
-pub(crate) type Raft<S> = quorate::Raft<NodeConfig, crate::machine::Machine<S>>;
+pub(crate) type Raft<S> = crate::unready::Raft<NodeConfig, crate::machine::Machine<S>>;
 pub(crate) type SnapshotMetaOf = alias::SnapshotMetaOf<NodeConfig>;
 pub(crate) type SnapshotOf<T> = alias::SnapshotOf<NodeConfig, T>;

@@ -66,7 +66,13 @@ impl<S: StateMachine> Inner<S> {
         }
     }
 
-    async fn ask_one(&self, leader: NodeId, member: &Member, ask: Ask, attempts: &Attempts) -> Result<Answer, Failure> {
+    async fn ask_one(
+        &self,
+        leader: NodeId,
+        member: &Member,
+        ask: Ask,
+        attempts: &Attempts,
+    ) -> Result<Answer, Failure> {
         let within = if ask.is_repeatable() {
             // A silent leader may have been replaced: look again after a while, rather than waiting for it alone.
             attempts.remaining().min(self.options.election_max.saturating_mul(2))
@@ -93,7 +99,12 @@ impl<S: StateMachine> Inner<S> {
     }
 
     /// Calls whoever is at an address.
-    pub(crate) async fn call_address(&self, addr: &str, body: Bytes, within: Duration) -> Result<Bytes, Failure> {
+    pub(crate) async fn call_address(
+        &self,
+        addr: &str,
+        body: Bytes,
+        within: Duration,
+    ) -> Result<Bytes, Failure> {
         Ok(self.transport.call_address(addr, CALL_KIND, body, within).await?)
     }
 

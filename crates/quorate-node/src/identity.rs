@@ -28,7 +28,7 @@ const FILE_BYTES_MAX: u64 = 4096;
 pub(crate) struct Identity {
     dir: PathBuf,
     body: Body,
-    _lock: DirLock,
+    lock: Option<DirLock>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,13 +72,9 @@ impl Identity {
             });
         }
         body.incarnation = body.incarnation.saturating_add(1);
-        let mut identity = Self { dir: dir.to_owned(), body: body.clone(), _lock: lock };
+        let mut identity = Self { dir: dir.to_owned(), body: body.clone(), lock: Some(lock) };
         identity.store(body).map_err(|error| io_error("write", &dir.join(FILE), &error))?;
         Ok(identity)
-    }
-
-    pub(crate) fn node_id(&self) -> NodeId {
-        self.body.node_id
     }
 
     pub(crate) fn uid(&self) -> Uid {
@@ -108,6 +104,11 @@ impl Identity {
         Ok(cluster_id)
     }
 
+    /// Lets another process use the directory. Nothing may be written to it from here on.
+    pub(crate) fn release(&mut self) {
+        self.lock = None;
+    }
+
     /// The id of the cluster that this node would found: a digest of the founding record, that is, of who founds it.
     ///
     /// The uid in it is random, so no two directories found the same cluster, and one founds the same one twice.
@@ -117,6 +118,9 @@ impl Identity {
     }
 
     fn store(&mut self, body: Body) -> io::Result<()> {
+        if self.lock.is_none() {
+            return Err(io::Error::other("the node has stopped"));
+        }
         let bytes = encode(&body)?;
         let new = self.dir.join(FILE_NEW);
         let mut file = File::create(&new)?;

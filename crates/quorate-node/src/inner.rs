@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use quorate::errors::{ClientWriteError, ForwardToLeader, LinearizableReadError, RaftError};
 use quorate::metrics::WaitError;
-use quorate::{RaftMetrics, ReadPolicy, ServerState};
+use quorate::{Instant as _, RaftMetrics, ReadPolicy, ServerState};
 use quorate_grpc::Transport;
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -19,8 +19,8 @@ use crate::error::{NotAccepted, OutcomeUnknown, ProposeError, ReadError, StopRea
 use crate::identity::Identity;
 use crate::leadership::Leader;
 use crate::limits::InFlight;
-use crate::shared::Shared;
 use crate::member::{ClusterId, Member, NodeId};
+use crate::shared::Shared;
 use crate::state_machine::StateMachine;
 use crate::status::{Role, Status};
 
@@ -68,7 +68,9 @@ impl<S: StateMachine> Inner<S> {
     pub(crate) async fn wait_linearizable(&self, within: Duration) -> Result<(), ReadError> {
         let started = tokio::time::Instant::now();
         let Answer::ReadIndex(wanted) = self.ask_leader(Ask::ReadIndex, within).await? else {
-            return Err(ReadError::NoLeader(NotAccepted::Invalid { cause: "not the answer to a read".to_owned() }));
+            return Err(ReadError::NoLeader(NotAccepted::Invalid {
+                cause: "not the answer to a read".to_owned(),
+            }));
         };
         let remaining = within.saturating_sub(started.elapsed());
         let mut stopped = self.stopped.subscribe();
@@ -86,11 +88,13 @@ impl<S: StateMachine> Inner<S> {
 
     /// Takes a snapshot here, and gives the index that it covers.
     pub(crate) async fn snapshot(&self) -> Result<u64, ReadError> {
-        let stopped = |cause: String| ReadError::Stopped(self.stop_reason().unwrap_or(StopReason::Fatal { cause }));
+        let stopped =
+            |cause: String| ReadError::Stopped(self.stop_reason().unwrap_or(StopReason::Fatal { cause }));
         let Some(wanted) = self.shared.applied() else { return Err(ReadError::Uninitialized) };
         let waited = self.options.request_timeout;
         self.raft.trigger().snapshot().await.map_err(|error| stopped(error.to_string()))?;
-        let taken = self.raft.wait(Some(waited)).metrics(
+        let wait = self.raft.wait(Some(waited));
+        let taken = wait.metrics(
             |metrics| metrics.snapshot.as_ref().is_some_and(|snapshot| snapshot.index >= wanted),
             "the snapshot is taken",
         );
@@ -145,7 +149,9 @@ impl<S: StateMachine> Inner<S> {
         let mut warnings = Vec::new();
         let membership = &metrics.membership_config;
         if membership.get_joint_config().len() > 1 {
-            warnings.push("a membership change is half-way; it needs majorities of the old and the new voters".into());
+            warnings.push(
+                "a membership change is half-way; it needs majorities of the old and the new voters".into(),
+            );
         }
         if membership.voter_ids().count() == 2 {
             warnings.push("with two voters, the loss of either stops the cluster; add a third".into());
@@ -212,7 +218,9 @@ impl<S: StateMachine> Inner<S> {
     async fn answer_read_index(&self) -> Answer {
         match self.raft.get_read_log_id(ReadPolicy::ReadIndex).await {
             Ok((read, _applied)) => Answer::ReadIndex(read.index()),
-            Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(forward))) => self.forward_to(forward),
+            Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(forward))) => {
+                self.forward_to(forward)
+            }
             Err(error) => self.elsewhere(error.to_string()),
         }
     }

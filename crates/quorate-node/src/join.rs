@@ -24,12 +24,6 @@ const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// How long one attempt may take: a leader that hangs must not take all of the time.
 const ATTEMPT_MAX: Duration = Duration::from_secs(5);
 
-/// Who is asked: at first only an address is known, later the leader that was named there.
-enum Whom {
-    Addr(String),
-    Leader(NodeId, Member),
-}
-
 impl<S: StateMachine> Inner<S> {
     /// Founds the cluster of this node, unless that is done; returns when it leads.
     pub(crate) async fn init(&self) -> Result<(), InitError> {
@@ -41,8 +35,9 @@ impl<S: StateMachine> Inner<S> {
             (identity.founding_cluster_id(), identity.is_founder())
         };
         // Durable before the log says so: a crash in between leaves a founder that has yet to initialize.
-        let cluster =
-            adopt(&self.identity, ours, true).await.map_err(|error| InitError::Io { cause: error.to_string() })?;
+        let cluster = adopt(&self.identity, ours, true)
+            .await
+            .map_err(|error| InitError::Io { cause: error.to_string() })?;
         if cluster != ours {
             return Err(InitError::AlreadyInitialized { cluster });
         }
@@ -79,7 +74,7 @@ impl<S: StateMachine> Inner<S> {
         let within = self.options.join_timeout;
         let deadline = Instant::now() + within;
         let mut pause = PAUSE_MIN;
-        let mut whom = Whom::Addr(addr.to_owned());
+        let mut whom = addr.to_owned();
         loop {
             if let Some(reason) = self.stop_reason() {
                 return Err(JoinError::Stopped(reason));
@@ -87,7 +82,7 @@ impl<S: StateMachine> Inner<S> {
             let remaining = deadline.saturating_duration_since(Instant::now());
             let (next, cause) = match self.join_attempt(addr, &whom, remaining.min(ATTEMPT_MAX)).await? {
                 Answer::Joined(cluster_id) => return Ok(cluster_id),
-                Answer::Elsewhere { leader: Some((id, member)), cause } => (Some(Whom::Leader(id, member)), cause),
+                Answer::Elsewhere { leader: Some((_, leader)), cause } => (Some(leader.peer_addr), cause),
                 Answer::Elsewhere { leader: None, cause } => (None, cause),
                 // A change that is under way ends by itself; a member that waits for its own cluster may get one.
                 Answer::Changed(Err(
@@ -103,25 +98,21 @@ impl<S: StateMachine> Inner<S> {
                 return Err(JoinError::Unreachable { addr: addr.to_owned(), waited: within, cause });
             }
             tracing::info!(%addr, %cause, "has not joined yet; trying again");
-            whom = next.unwrap_or_else(|| Whom::Addr(addr.to_owned()));
+            whom = next.unwrap_or_else(|| addr.to_owned());
             tokio::time::sleep(pause.min(deadline.saturating_duration_since(Instant::now()))).await;
             pause = pause.saturating_mul(2).min(PAUSE_MAX);
         }
     }
 
     /// One question and its answer; a failure that may pass counts as being sent elsewhere.
-    async fn join_attempt(&self, addr: &str, whom: &Whom, within: Duration) -> Result<Answer, JoinError> {
+    async fn join_attempt(&self, addr: &str, whom: &str, within: Duration) -> Result<Answer, JoinError> {
         let ask = Ask::Join { id: self.options.id, member: self.member.clone() };
         let elsewhere = |cause| Answer::Elsewhere { leader: None, cause };
         let body = match encode(&Asked { within, ask }) {
             Ok(body) => body,
             Err(cause) => return Ok(elsewhere(cause)),
         };
-        let answer = match whom {
-            Whom::Addr(at) => self.call_address(at, body, within).await,
-            Whom::Leader(id, member) => self.call(*id, member, body, within).await,
-        };
-        match answer {
+        match self.call_address(whom, body, within).await {
             Ok(answer) => Ok(decode(&answer).unwrap_or_else(elsewhere)),
             Err(failure) => match self.final_refusal(addr, &failure, within) {
                 Some(error) => Err(error),
@@ -158,11 +149,11 @@ impl<S: StateMachine> Inner<S> {
             if roll.membership.get_node(&self.options.id).is_none_or(|known| *known == self.member) {
                 return;
             }
-            for (id, member) in roll.membership.nodes().filter(|(id, _)| **id != self.options.id) {
-                let asked = self.join_attempt(&member.peer_addr, &Whom::Leader(*id, member.clone()), ATTEMPT_MAX);
-                if let Ok(Answer::Elsewhere { leader: Some((id, leader)), .. }) = asked.await {
-                    let whom = Whom::Leader(id, leader);
-                    let _ = self.join_attempt(&self.member.peer_addr, &whom, ATTEMPT_MAX).await;
+            for (_, member) in roll.membership.nodes().filter(|(id, _)| **id != self.options.id) {
+                let asked = self.join_attempt(&member.peer_addr, &member.peer_addr, ATTEMPT_MAX).await;
+                if let Ok(Answer::Elsewhere { leader: Some((_, leader)), .. }) = asked {
+                    // What it answers shows in the membership, which is looked at again.
+                    let _ = self.join_attempt(&leader.peer_addr, &leader.peer_addr, ATTEMPT_MAX).await;
                 }
             }
             tokio::time::sleep(pause).await;

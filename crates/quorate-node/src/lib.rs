@@ -25,6 +25,7 @@ mod state_machine;
 mod status;
 mod storage;
 mod supervise;
+mod unready;
 
 pub use builder::Builder;
 pub use error::{

@@ -104,6 +104,7 @@ impl<S: StateMachine> RaftSnapshotBuilder<NodeConfig> for Builder<S> {
 }
 
 fn snapshot_of(position: &Position, snapshot: SnapshotFile) -> SnapshotOf<SnapshotFile> {
-    let meta = SnapshotMeta { last_log_id: position.applied, last_membership: position.roll.membership.clone() };
+    let meta =
+        SnapshotMeta { last_log_id: position.applied, last_membership: position.roll.membership.clone() };
     Snapshot { meta, snapshot }
 }

@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use quorate::async_runtime::WatchReceiver as _;
 use quorate::errors::{ChangeMembershipError, ClientWriteError, RaftError};
-use quorate::{ChangeMembers, Precondition, RaftMetrics};
+use quorate::{ChangeMembers, Instant as _, Precondition, RaftMetrics};
 use tokio::time::{Instant, timeout};
 
 use crate::ask::{Answer, Ask};
@@ -35,7 +36,10 @@ impl<S: StateMachine> Inner<S> {
             leader: metrics.current_leader == Some(*id),
             matched: progress.matched.get(id).copied(),
             lag: progress.lag.get(id).copied(),
-            last_contact_ms: progress.contact.get(id).map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
+            last_contact_ms: progress
+                .contact
+                .get(id)
+                .map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
         });
         Members {
             from: self.options.id,
@@ -88,14 +92,20 @@ impl<S: StateMachine> Inner<S> {
 
     fn change_failed(&self, error: RaftError<NodeConfig, ClientWriteError<NodeConfig>>) -> Answer {
         let error = match error {
-            RaftError::APIError(ClientWriteError::ForwardToLeader(forward)) => return self.forward_to(forward),
-            RaftError::APIError(ClientWriteError::LogEntryDiscarded(_)) => OutcomeUnknown::LeaderChanged.into(),
+            RaftError::APIError(ClientWriteError::ForwardToLeader(forward)) => {
+                return self.forward_to(forward);
+            }
+            RaftError::APIError(ClientWriteError::LogEntryDiscarded(_)) => {
+                OutcomeUnknown::LeaderChanged.into()
+            }
             RaftError::APIError(ClientWriteError::ChangeMembershipError(error)) => match error {
-                ChangeMembershipError::InProgress(other) => {
-                    MembershipError::ChangeInProgress { index: other.membership_log_id.map(|log_id| log_id.index) }
-                }
+                ChangeMembershipError::InProgress(other) => MembershipError::ChangeInProgress {
+                    index: other.membership_log_id.map(|log_id| log_id.index),
+                },
                 ChangeMembershipError::EmptyMembership(_) => MembershipError::EmptyVoters,
-                ChangeMembershipError::LearnerNotFound(learner) => MembershipError::UnknownNode { id: learner.node_id },
+                ChangeMembershipError::LearnerNotFound(learner) => {
+                    MembershipError::UnknownNode { id: learner.node_id }
+                }
                 other => MembershipError::Invalid { cause: other.to_string() },
             },
             other => {
@@ -139,7 +149,9 @@ impl<S: StateMachine> Inner<S> {
         let within = within.min(self.options.election_max.saturating_mul(4));
         let mut leader = self.leader.subscribe();
         if let Err(error) = self.raft.trigger().transfer_leader(to).await {
-            return Answer::Changed(Err(MembershipError::Stopped(StopReason::Fatal { cause: error.to_string() })));
+            return Answer::Changed(Err(MembershipError::Stopped(StopReason::Fatal {
+                cause: error.to_string(),
+            })));
         }
         let handed_over = leader.wait_for(|leader| leader.as_ref().is_some_and(|leader| leader.id == to));
         Answer::Changed(match timeout(within, handed_over).await {
@@ -162,7 +174,12 @@ impl<S: StateMachine> Inner<S> {
     }
 
     /// Adds a learner, waits until it has caught up, and lets it take the place of another member.
-    pub(crate) async fn replace(&self, old: NodeId, new: NodeId, member: Member) -> Result<(), MembershipError> {
+    pub(crate) async fn replace(
+        &self,
+        old: NodeId,
+        new: NodeId,
+        member: Member,
+    ) -> Result<(), MembershipError> {
         self.change(Ask::Change(Change::AddLearner { id: new, member })).await?;
         let mut least_lag = None;
         let mut progressed = Instant::now();
@@ -190,11 +207,14 @@ impl<S: StateMachine> Inner<S> {
             return;
         }
         let progress = Progress::of(&metrics, self.options.id);
-        let answers = |id: &NodeId| progress.contact.get(id).is_some_and(|age| *age < self.options.election_max);
+        let answers =
+            |id: &NodeId| progress.contact.get(id).is_some_and(|age| *age < self.options.election_max);
         let others = metrics.membership_config.voter_ids().filter(|id| *id != self.options.id && answers(id));
         let Some(to) = others.max_by_key(|id| progress.matched.get(id).copied()) else { return };
         tracing::info!(to, "handing leadership over");
-        if let Answer::Changed(Err(error)) = self.answer_transfer(to, self.options.election_max.saturating_mul(2)).await {
+        if let Answer::Changed(Err(error)) =
+            self.answer_transfer(to, self.options.election_max.saturating_mul(2)).await
+        {
             tracing::warn!(to, %error, "leadership was not handed over");
         }
     }
@@ -206,8 +226,9 @@ impl<S: StateMachine> Inner<S> {
             return;
         }
         tracing::info!(membership = %metrics.membership_config, "finishing the membership change of an earlier leader");
-        let seen =
-            Precondition::LastMembershipLogId { last_membership_log_id: metrics.membership_config.log_id().clone() };
+        let seen = Precondition::LastMembershipLogId {
+            last_membership_log_id: metrics.membership_config.log_id().clone(),
+        };
         let finish = ChangeMembers::AddVoterIds(BTreeSet::new());
         if let Err(error) = self.raft.change_membership_if(finish, false, [seen]).await {
             tracing::debug!(%error, "the membership change is not finished by this leader");

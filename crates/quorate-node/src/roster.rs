@@ -10,8 +10,8 @@ use tokio::task::spawn_blocking;
 
 use crate::error::StopReason;
 use crate::identity::Identity;
-use crate::shared::Shared;
 use crate::member::{ClusterId, Member, NodeId};
+use crate::shared::Shared;
 use crate::state_machine::StateMachine;
 
 impl PeerAddress for Member {

@@ -100,10 +100,13 @@ impl<S: StateMachine> Shared<S> {
             EntryPayload::Blank => Reply(Bytes::new()),
             EntryPayload::Normal(command) => {
                 let command = command.decode().map_err(|cause| {
-                    invalid(format!("the command at index {index} is of a newer version, or damaged: {cause}"))
+                    invalid(format!(
+                        "the command at index {index} is of a newer version, or damaged: {cause}"
+                    ))
                 })?;
-                let response = unpanicked(|| state.machine.apply(index, command))
-                    .map_err(|cause| invalid(format!("the state machine panicked at index {index}: {cause}")))?;
+                let response = unpanicked(|| state.machine.apply(index, command)).map_err(|cause| {
+                    invalid(format!("the state machine panicked at index {index}: {cause}"))
+                })?;
                 Reply(encode(&response).map_err(invalid)?)
             }
             EntryPayload::Membership(membership) => {
@@ -133,11 +136,14 @@ impl<S: StateMachine> Shared<S> {
         let position = read_header(input)?;
         if position.applied != expected {
             let found = position.applied;
-            return Err(invalid(format!("a snapshot of {expected:?} was announced, and this is one of {found:?}")));
+            return Err(invalid(format!(
+                "a snapshot of {expected:?} was announced, and this is one of {found:?}"
+            )));
         }
         // Only the library's state machine task changes the state, and it is the one that waits here.
-        let machine = unpanicked(|| self.read().machine.read_snapshot(input))
-            .map_err(|cause| invalid(format!("the state machine panicked while it read a snapshot: {cause}")))??;
+        let machine = unpanicked(|| self.read().machine.read_snapshot(input)).map_err(|cause| {
+            invalid(format!("the state machine panicked while it read a snapshot: {cause}"))
+        })??;
         let replaced = std::mem::replace(&mut *self.write(), State { machine, position: position.clone() });
         drop(replaced);
         self.publish(&position.roll);
@@ -174,7 +180,9 @@ impl<S: StateMachine> Frozen<S> {
 pub(crate) fn read_header(input: &mut dyn Read) -> io::Result<Position> {
     let found = read_u32(input)?;
     if found != SNAPSHOT_FORMAT {
-        return Err(invalid(format!("the snapshot has format {found}, this version reads {SNAPSHOT_FORMAT}")));
+        return Err(invalid(format!(
+            "the snapshot has format {found}, this version reads {SNAPSHOT_FORMAT}"
+        )));
     }
     let length = read_u32(input)?;
     if length > SNAPSHOT_HEADER_BYTES_MAX {

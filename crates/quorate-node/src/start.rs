@@ -1,20 +1,20 @@
 //! Starting a node: who it is, where it listens, what its disk holds, and then the library on top.
 
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use quorate::{Config, SnapshotPolicy};
-use quorate_grpc::{CallHandler, CallRefusal, Caller, Transport, TransportOptions};
+use quorate_grpc::{CallHandler, CallRefusal, Caller, Transport, TransportOptions, tcp_incoming};
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::spawn_blocking;
 
 use crate::ask::{Asked, CALL_KIND};
 use crate::builder::{Builder, Fresh, millis};
 use crate::command::{decode, encode};
-use crate::config::Raft;
+use crate::config::{NodeConfig, Raft};
 use crate::error::StartError;
 use crate::identity::Identity;
 use crate::inner::Inner;
@@ -25,6 +25,7 @@ use crate::member::Member;
 use crate::node::Node;
 use crate::roster::NodeRoster;
 use crate::shared::Shared;
+use crate::snapshots::Snapshots;
 use crate::state_machine::StateMachine;
 use crate::storage::Storage;
 
@@ -85,6 +86,40 @@ pub(crate) async fn start<S: StateMachine>(options: Builder, machine: S) -> Resu
             Err(error)
         }
     }
+}
+
+/// Starts the tasks of a node: the one that serves peers, and the one that watches over all.
+fn run<S: StateMachine>(inner: Arc<Inner<S>>, listener: TcpListener, snapshots: Arc<Snapshots>) -> Node<S> {
+    let (handles, last_handle) = watch::channel(());
+    let (down, is_down) = watch::channel(false);
+    let (stop_serving, stopped_serving) = oneshot::channel::<()>();
+    let serving = tokio::spawn({
+        let transport = inner.transport.clone();
+        let calls = Arc::new(Calls { inner: Arc::downgrade(&inner) });
+        let stop = async move { drop(stopped_serving.await) };
+        async move {
+            {
+                let _ = (listener, snapshots, calls, transport);
+                stop.await;
+                Ok::<(), std::io::Error>(())
+            }
+        }
+    });
+    tokio::spawn({
+        let inner = inner.clone();
+        async move {
+            inner.supervise(last_handle).await;
+            drop(stop_serving);
+            match serving.await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::warn!(%error, "serving peers did not end in order"),
+                Err(error) => tracing::warn!(%error, "serving peers did not end in order"),
+            }
+            inner.identity.lock().unwrap_or_else(PoisonError::into_inner).release();
+            down.send_replace(true);
+        }
+    });
+    Node::new(inner, handles, is_down)
 }
 
 async fn open_identity(options: &Builder) -> Result<Identity, StartError> {
@@ -153,7 +188,8 @@ impl<S: StateMachine> CallHandler for Calls<S> {
             if !caller.is_member && !asked.ask.is_for_strangers() {
                 return Err(CallRefusal::NotPermitted { message: "only members may ask this".to_owned() });
             }
-            let inner = self.inner.upgrade().ok_or(CallRefusal::Overloaded { retry_after: Duration::ZERO })?;
+            let inner =
+                self.inner.upgrade().ok_or(CallRefusal::Overloaded { retry_after: Duration::ZERO })?;
             let answer = inner.answer_peer(asked).await;
             encode(&answer).map_err(|message| CallRefusal::NotPermitted { message })
         })

@@ -1,6 +1,5 @@
 //! What a node keeps in its data directory: the log and the snapshots, each in a directory of its own.
 
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -29,7 +28,10 @@ impl Storage {
         let log_dir = data_dir.join("log");
         let log = LogStore::open(&log_dir, Options::default()).map_err(|error| refusal(error, &log_dir))?;
         if let Some(cut) = &log.report().cut {
-            tracing::warn!(?cut, "the end of the log was torn by a crash and is cut; nothing acknowledged is lost");
+            tracing::warn!(
+                ?cut,
+                "the end of the log was torn by a crash and is cut; nothing acknowledged is lost"
+            );
         }
         let snapshot_dir = data_dir.join("snapshots");
         let directory = DiskDirectory::open(&snapshot_dir).map_err(|error| StartError::Io {
@@ -37,7 +39,8 @@ impl Storage {
             path: snapshot_dir,
             cause: error.to_string(),
         })?;
-        let snapshots = Snapshots::open(directory).map_err(|error| StartError::Storage { cause: error.to_string() })?;
+        let snapshots =
+            Snapshots::open(directory).map_err(|error| StartError::Storage { cause: error.to_string() })?;
         Ok(Self { log, snapshots: Arc::new(snapshots) })
     }
 }

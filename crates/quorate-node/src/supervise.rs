@@ -1,11 +1,10 @@
 //! The one task of a node that watches: who leads, whether all is well, and when to stop.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use quorate::ServerState;
-use quorate::metrics::RaftServerMetrics;
 use quorate::async_runtime::WatchReceiver as _;
+use quorate::metrics::RaftServerMetrics;
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
@@ -30,8 +29,8 @@ impl<S: StateMachine> Inner<S> {
         });
     }
 
-    /// Watches until the node is to stop, and then takes it down; `down` tells when that is done.
-    pub(crate) async fn supervise(self: Arc<Self>, mut handles: watch::Receiver<()>, down: watch::Sender<bool>) {
+    /// Watches until the node is to stop or has no handle left, and then ends the library and all connections.
+    pub(crate) async fn supervise(&self, mut handles: watch::Receiver<()>) {
         let mut stopped = self.stopped.subscribe();
         let mut server = self.raft.server_metrics();
         let mut tick = tokio::time::interval(JOINT_CHECK_INTERVAL);
@@ -43,7 +42,7 @@ impl<S: StateMachine> Inner<S> {
                 self.stop(self.cause_of_death());
             }
             tokio::select! {
-                _ = stopped.wait_for(Option::is_some) => break,
+                () = async { drop(stopped.wait_for(Option::is_some).await) } => break,
                 // Nothing is ever sent: the channel ends with the last handle.
                 _ = handles.changed() => self.stop(StopReason::Shutdown),
                 changed = server.changed() => {
@@ -55,7 +54,6 @@ impl<S: StateMachine> Inner<S> {
             }
         }
         self.take_down().await;
-        down.send_replace(true);
     }
 
     fn cause_of_death(&self) -> StopReason {
@@ -73,7 +71,8 @@ impl<S: StateMachine> Inner<S> {
             member: metrics.membership_config.get_node(&id).cloned(),
             here: id == self.options.id,
         });
-        let changed = self.leader.send_if_modified(|known| std::mem::replace(known, leader.clone()) != leader);
+        let changed =
+            self.leader.send_if_modified(|known| std::mem::replace(known, leader.clone()) != leader);
         if changed {
             match leader {
                 Some(leader) => tracing::info!(leader = leader.id, term = leader.term, "a leader is known"),
