@@ -501,7 +501,7 @@ impl<L: RaftLeaderId> Replica<L> {
     }
 
     /// Whether the term of the vote still is the default one, before any election.
-    pub(crate) fn is_pristine(&self) -> bool {
+    pub fn is_pristine(&self) -> bool {
         self.log.last().is_none() && self.vote.leader_id.term() == L::Term::default()
     }
 

@@ -54,6 +54,8 @@ pub use source::ErrorSource;
 pub use storage::ErrorSubject;
 pub use storage::ErrorVerb;
 pub use storage::StorageError;
+#[expect(deprecated, reason = "kept for those who still use it")]
+pub use storage::StorageIOError;
 pub use storage::ToStorageResult;
 
 /// An error of the call itself, or one that stopped the node.

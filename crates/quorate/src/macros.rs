@@ -20,7 +20,8 @@
 /// [`impls::InlineBatch`](crate::impls::InlineBatch); to choose others, implement
 /// [`RaftTypeConfig`](crate::RaftTypeConfig) by hand.
 ///
-/// ```
+#[cfg_attr(feature = "tokio-rt", doc = "```")]
+#[cfg_attr(not(feature = "tokio-rt"), doc = "```text")]
 /// quorate::declare_raft_types!(
 ///     /// Counts.
 ///     pub Counter:

@@ -52,7 +52,6 @@ pub struct ProgressResponder<C: RaftTypeConfig, T: OptionalSend> {
 
 impl<C: RaftTypeConfig, T: OptionalSend> ProgressResponder<C, T> {
     /// Through new channels: the other ends of that for the commit and that for the result.
-    #[expect(clippy::new_ret_no_self, reason = "the channels are of no use without their other ends")]
     pub fn new() -> (Self, OneshotReceiverOf<C, LogIdOf<C>>, OneshotReceiverOf<C, T>) {
         let (commit, committed) = C::oneshot();
         let (complete, completed) = C::oneshot();

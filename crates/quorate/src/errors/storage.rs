@@ -117,6 +117,10 @@ impl<C: RaftTypeConfig> From<StorageError<C>> for io::Error {
     }
 }
 
+/// The former name of [`StorageError`].
+#[deprecated(note = "use `StorageError`")]
+pub type StorageIOError<C> = StorageError<C>;
+
 /// What was to be read or written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(bound = ""))]

@@ -75,7 +75,7 @@ impl<I: Instant> Display for SerdeInstant<I> {
 }
 
 #[cfg(feature = "serde")]
-mod serde_impl {
+mod wire {
     use std::time::Duration;
     use std::time::SystemTime;
 

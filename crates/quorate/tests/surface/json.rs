@@ -1,4 +1,4 @@
-//! Encodings, to the letter: stores hold them and other versions send them.
+//! Encodings, to the letter and mostly as JSON: stores hold them and other versions send them.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -90,6 +90,19 @@ fn snapshots_keep_a_place_for_their_former_name() {
         signature,
         &format!(r#"{{"last_log_id":{LOG_ID},"last_membership_log_id":{LOG_ID},"snapshot_id":""}}"#),
     );
+}
+
+#[test]
+fn formats_without_field_names_keep_the_same_places() {
+    let meta: SnapshotMetaOf<Adv> =
+        SnapshotMeta { last_log_id: Some(log_id(1, 2, 3)), last_membership: Default::default() };
+    let bytes = postcard::to_stdvec(&meta).unwrap();
+    assert_eq!(bytes, [1, 1, 2, 3, 0, 0, 0, 0], "an entry, no membership, an empty name");
+    assert_eq!(postcard::from_bytes::<SnapshotMetaOf<Adv>>(&bytes).unwrap(), meta);
+    let vote = VoteOf::<Std>::new(1, 2);
+    let bytes = postcard::to_stdvec(&vote).unwrap();
+    assert_eq!(bytes, [1, 1, 2, 0], "the node as if it were optional");
+    assert_eq!(postcard::from_bytes::<VoteOf<Std>>(&bytes).unwrap(), vote);
 }
 
 #[test]

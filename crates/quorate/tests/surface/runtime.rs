@@ -36,10 +36,11 @@ async fn tasks_end_with_a_value_or_a_panic() {
 
 #[tokio::test(start_paused = true)]
 async fn time_passes() {
+    let (pass, pass_until) = (Adv::sleep, Adv::sleep_until);
     let start = Adv::now();
-    Adv::sleep(SECOND).await;
+    pass(SECOND).await;
     assert_eq!(start.elapsed(), SECOND);
-    Adv::sleep_until(start + 3 * SECOND).await;
+    pass_until(start + 3 * SECOND).await;
     assert_eq!(start.elapsed(), 3 * SECOND);
     assert_eq!(start.saturating_duration_since(Adv::now()), Duration::ZERO);
     assert!(Adv::timeout(SECOND, pending::<()>()).await.is_err());
@@ -50,11 +51,12 @@ async fn time_passes() {
 
 #[tokio::test(start_paused = true)]
 async fn the_earlier_of_ready_futures_wins() {
+    let after = Adv::sleep;
     assert_eq!(Adv::select2(ready(1), ready(2)).await, Select2::First(1));
     assert_eq!(Adv::select2(pending::<()>(), ready(2)).await, Select2::Second(2));
-    assert_eq!(Adv::select3(pending::<()>(), Adv::sleep(SECOND), ready(3)).await, Select3::Third(3));
+    assert_eq!(Adv::select3(pending::<()>(), after(SECOND), ready(3)).await, Select3::Third(3));
     assert_eq!(
-        Adv::select4(pending::<()>(), pending::<()>(), Adv::sleep(2 * SECOND), Adv::sleep(SECOND)).await,
+        Adv::select4(pending::<()>(), pending::<()>(), after(2 * SECOND), after(SECOND)).await,
         Select4::Fourth(())
     );
 }

@@ -1,0 +1,192 @@
+//! Changing who is a member.
+
+use std::time::Duration;
+
+use quorate_core::ChangeRefusal;
+use quorate_core::Time;
+
+use crate::change_members::next;
+use crate::errors::ChangeMembershipError;
+use crate::errors::ClientWriteError;
+use crate::errors::InProgress;
+use crate::errors::RaftError;
+use crate::errors::UncommittedLeaderLog;
+use crate::errors::UnsupportedMembershipTransition;
+use crate::host::Pending;
+use crate::host::State;
+use crate::host::ids_of;
+use crate::membership::ChangeMembers;
+use crate::membership::Membership;
+use crate::publish::fatal_of;
+use crate::raft::Raft;
+use crate::raft::forward_of;
+use crate::responder::CoreResponder;
+use crate::rpc::ClientWriteResponse;
+use crate::runtime::WatchReceiver;
+use crate::storage::RaftStateMachine;
+use crate::type_config::RaftTypeConfig;
+use crate::type_config::TypeConfigExt;
+use crate::type_config::alias::OneshotReceiverOf;
+use crate::type_config::alias::OneshotSenderOf;
+
+type Written<C> = Result<ClientWriteResponse<C>, RaftError<C, ClientWriteError<C>>>;
+type Refused<C> = RaftError<C, ClientWriteError<C>>;
+
+/// Where the results of one change arrive: of its first entry, and, if that is joint, of the uniform one behind it.
+struct Steps<C: RaftTypeConfig> {
+    first: OneshotReceiverOf<C, Result<ClientWriteResponse<C>, ClientWriteError<C>>>,
+    uniform: Option<OneshotReceiverOf<C, Result<ClientWriteResponse<C>, ClientWriteError<C>>>>,
+}
+
+impl<C, SM> Raft<C, SM>
+where
+    C: RaftTypeConfig,
+    SM: RaftStateMachine<C>,
+{
+    /// Adds a learner: a node that gets the log and does not vote.
+    ///
+    /// With `blocking`, waits until it lags by no more than `Config::replication_lag_threshold` entries, or left, or
+    /// this node no longer leads. A node that is known keeps its data; the entry is written all the same.
+    pub async fn add_learner(&self, id: C::NodeId, node: C::Node, blocking: bool) -> Written<C> {
+        let change = ChangeMembers::AddNodes([(id.clone(), node)].into());
+        let written = self.change_membership(change, true).await?;
+        if blocking {
+            self.wait_for_learner(&id).await?;
+        }
+        Ok(written)
+    }
+
+    /// Changes the membership, through a joint one where voters change, and waits until the last entry is applied.
+    ///
+    /// Voters that leave become learners with `retain`, and leave altogether without. The leader finishes the change
+    /// by itself once it has begun, also if this call is dropped, and so does a leader after it.
+    pub async fn change_membership(
+        &self,
+        members: impl Into<ChangeMembers<C::NodeId, C::Node>>,
+        retain: bool,
+    ) -> Written<C> {
+        let change = members.into();
+        self.wait_until_settled().await?;
+        let Steps { first, uniform } =
+            self.inner.host.step(|state, now| begin(state, now, change, retain))?;
+        let written = self.result_of(first).await?;
+        match uniform {
+            Some(uniform) => self.result_of(uniform).await,
+            None => Ok(written),
+        }
+    }
+
+    /// A new leader first commits an entry of its own; a change waits for that, for a few elections' time at most.
+    async fn wait_until_settled(&self) -> Result<(), Refused<C>> {
+        let host = &self.inner.host;
+        let unsettled = || {
+            host.look(|state, _| {
+                let leading = state.replica.leading();
+                let settled = leading.is_none_or(|leader| state.replica.committed() >= Some(leader.first()));
+                !settled && state.stopped.is_none()
+            })
+        };
+        let mut metrics = self.metrics();
+        let deadline = C::now() + Duration::from_millis(host.config.election_timeout_max);
+        while unsettled() {
+            let Ok(Ok(())) = C::timeout_at(deadline, metrics.changed()).await else { return Ok(()) };
+        }
+        Ok(())
+    }
+
+    async fn result_of(
+        &self,
+        result: OneshotReceiverOf<C, Result<ClientWriteResponse<C>, ClientWriteError<C>>>,
+    ) -> Written<C> {
+        match result.await {
+            Ok(result) => result.map_err(RaftError::APIError),
+            Err(_) => Err(RaftError::Fatal(fatal_of(&self.inner.host))),
+        }
+    }
+
+    async fn wait_for_learner(&self, id: &C::NodeId) -> Result<(), Refused<C>> {
+        let threshold = self.inner.host.config.replication_lag_threshold;
+        let wait = self.wait(None);
+        let caught_up = wait.metrics(
+            |metrics| {
+                let Some(replication) = &metrics.replication else { return true };
+                let Some(matched) = replication.get(id) else { return true };
+                let matched = matched.as_ref().map_or(0, |matched| matched.index.saturating_add(1));
+                let end = metrics.last_log_index.map_or(0, |last| last.saturating_add(1));
+                end.saturating_sub(matched) <= threshold
+            },
+            "the learner is up to date",
+        );
+        caught_up.await.map(drop).map_err(|_| RaftError::Fatal(fatal_of(&self.inner.host)))
+    }
+}
+
+/// Puts the first entry of a change into the log.
+fn begin<C: RaftTypeConfig>(
+    state: &mut State<C>,
+    now: Time,
+    change: ChangeMembers<C::NodeId, C::Node>,
+    retain: bool,
+) -> Result<Steps<C>, Refused<C>> {
+    if let Some(fatal) = &state.stopped {
+        return Err(RaftError::Fatal(fatal.clone()));
+    }
+    let effective = state.effective_membership();
+    let current = effective.membership();
+    // Whether this node leads, and whether a change is under way, comes before whether this one makes sense.
+    let unchanged = ids_of::<C>(current);
+    if let Some(refusal) = state.replica.change_refusal(now, &unchanged) {
+        return Err(refused(state, refusal, current, current));
+    }
+    let membership = next(current, change, retain)
+        .map_err(|error| RaftError::APIError(ClientWriteError::ChangeMembershipError(error)))?;
+    let ids = ids_of::<C>(&membership);
+    let joint = ids.is_joint();
+    let log_id = match state.replica.propose_membership(now, ids, joint.then_some(retain)) {
+        Ok(log_id) => log_id,
+        Err(refusal) => return Err(refused(state, refusal, current, &membership)),
+    };
+    let (tx, first) = C::oneshot();
+    state.clients.push(log_id.index, Some(CoreResponder::Oneshot(tx)));
+    state.push_membership(log_id.clone(), membership.clone());
+    state.pending.push_back(Pending::Membership(log_id, membership));
+    let uniform = joint.then(|| {
+        let (tx, uniform): (OneshotSenderOf<C, _>, _) = C::oneshot();
+        state.finish_client = Some(CoreResponder::Oneshot(tx));
+        uniform
+    });
+    Ok(Steps { first, uniform })
+}
+
+fn refused<C: RaftTypeConfig>(
+    state: &State<C>,
+    refusal: ChangeRefusal<C::LeaderId>,
+    current: &Membership<C::NodeId, C::Node>,
+    proposed: &Membership<C::NodeId, C::Node>,
+) -> Refused<C> {
+    let error = match refusal {
+        ChangeRefusal::Refused(refusal) => {
+            return RaftError::APIError(ClientWriteError::ForwardToLeader(forward_of(state, &refusal)));
+        }
+        ChangeRefusal::InProgress => ChangeMembershipError::InProgress(InProgress {
+            committed: state.replica.committed_membership().log_id.clone(),
+            membership_log_id: state.replica.effective_membership().log_id.clone(),
+        }),
+        ChangeRefusal::UncommittedLeader { first } => {
+            let committed = state.replica.cluster_committed().cloned();
+            ChangeMembershipError::UncommittedLeaderLog(UncommittedLeaderLog {
+                committed,
+                leader_log_id: first,
+            })
+        }
+        ChangeRefusal::Unsafe => {
+            let previous = current.get_joint_config().clone();
+            let proposed = proposed.get_joint_config().clone();
+            ChangeMembershipError::UnsupportedMembershipTransition(UnsupportedMembershipTransition {
+                previous,
+                proposed,
+            })
+        }
+    };
+    RaftError::APIError(ClientWriteError::ChangeMembershipError(error))
+}

@@ -1,0 +1,207 @@
+//! Sole owner of the state machine: applies committed entries, answers clients, builds and installs snapshots.
+//!
+//! It runs in a task of its own: a state machine that is slow, or blocks its thread, delays no heartbeat.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+
+use futures_util::StreamExt;
+use quorate_core::message::Reply;
+use quorate_core::work::Apply;
+
+use crate::base::BoxAsyncOnceMut;
+use crate::clients::Taken;
+use crate::entry::RaftEntry;
+use crate::errors::ErrorSubject;
+use crate::errors::ErrorVerb;
+use crate::errors::Fatal;
+use crate::errors::StorageError;
+use crate::host::Host;
+use crate::runtime::MpscReceiver;
+use crate::runtime::OneshotSender;
+use crate::runtime::TryRecvError;
+use crate::storage::ApplyResponder;
+use crate::storage::EntryResponder;
+use crate::storage::RaftLogReader;
+use crate::storage::RaftSnapshotBuilder;
+use crate::storage::RaftStateMachine;
+use crate::type_config::RaftTypeConfig;
+use crate::type_config::TypeConfigExt;
+use crate::type_config::alias::CommittedLeaderIdOf;
+use crate::type_config::alias::MpscReceiverOf;
+use crate::type_config::alias::OneshotSenderOf;
+use crate::type_config::alias::SmSnapshotOf;
+use crate::vote::Vote;
+
+/// A closure to run with the state machine between two batches.
+pub(crate) type Command<SM> = BoxAsyncOnceMut<'static, SM>;
+
+/// A snapshot that the replica accepted, on its way into the state machine.
+pub(crate) struct Offer<C, SM>
+where
+    C: RaftTypeConfig,
+    SM: RaftStateMachine<C>,
+{
+    pub(crate) snapshot: SmSnapshotOf<C, SM>,
+    /// Is told what to answer to the sender.
+    pub(crate) done: OneshotSenderOf<C, Option<Reply<Vote<C::LeaderId>>>>,
+}
+
+/// Where the offered snapshot waits; the replica takes one at a time.
+pub(crate) type Incoming<C, SM> = Arc<Mutex<Option<Offer<C, SM>>>>;
+
+/// The loop's possessions.
+pub(crate) struct Applier<C, SM, LR>
+where
+    C: RaftTypeConfig,
+    SM: RaftStateMachine<C>,
+    LR: RaftLogReader<C>,
+{
+    pub(crate) host: Arc<Host<C>>,
+    pub(crate) machine: SM,
+    pub(crate) reader: LR,
+    pub(crate) commands: MpscReceiverOf<C, Command<SM>>,
+    pub(crate) incoming: Incoming<C, SM>,
+}
+
+impl<C, SM, LR> Applier<C, SM, LR>
+where
+    C: RaftTypeConfig,
+    SM: RaftStateMachine<C>,
+    LR: RaftLogReader<C>,
+{
+    /// Runs until the node stops, or the state machine fails: then the node stops.
+    pub(crate) async fn run(mut self) {
+        loop {
+            self.run_commands().await;
+            let (stopped, install, build, work) = self.host.step(|state, _| {
+                let install = state.replica.next_install().is_some();
+                let build = !install && state.replica.next_build();
+                let apply = if install { None } else { state.replica.next_apply() };
+                let work = apply.map(|apply| {
+                    let clients = state.clients.take_upto(apply.last.index);
+                    (apply, clients)
+                });
+                (state.stopped.is_some(), install, build, work)
+            });
+            if stopped {
+                return;
+            }
+            let idle = !install && !build && work.is_none();
+            let done = match (install, work) {
+                (true, _) => self.install().await,
+                (false, Some((apply, clients))) => self.apply(apply, clients).await,
+                (false, None) => Ok(()),
+            };
+            if build && done.is_ok() {
+                self.build().await;
+            }
+            if let Err(error) = done {
+                self.host.stop(Fatal::StorageError(error));
+                return;
+            }
+            if idle {
+                self.host.apply_work.wait().await;
+            }
+        }
+    }
+
+    /// Closures of users, and of peers that need the current snapshot.
+    async fn run_commands(&mut self) {
+        loop {
+            match self.commands.try_recv() {
+                Ok(command) => command(&mut self.machine).await,
+                Err(TryRecvError::Empty | TryRecvError::Disconnected) => return,
+            }
+        }
+    }
+
+    async fn apply(
+        &mut self,
+        apply: Apply<CommittedLeaderIdOf<C>>,
+        mut clients: Taken<C>,
+    ) -> Result<(), StorageError<C>> {
+        let Apply { first, last } = apply;
+        let read = self.reader.entries_stream(first..last.index.saturating_add(1)).await;
+        let mut expected = first;
+        let entries = read.map(|entry| with_client(entry?, &mut expected, &mut clients));
+        let applied = self.machine.apply(Box::pin(entries)).await;
+        applied.map_err(|error| {
+            StorageError::from_io_error(ErrorSubject::Apply(last.clone()), ErrorVerb::Write, error)
+        })?;
+        if expected != last.index.saturating_add(1) {
+            let missing = format!("entry {expected} of {first}..={} was not read or not applied", last.index);
+            return Err(StorageError::read_log_at_index(expected, C::err_from_string(missing)));
+        }
+        self.host.step(|state, _| state.replica.applied_to(last));
+        Ok(())
+    }
+
+    async fn install(&mut self) -> Result<(), StorageError<C>> {
+        let offer = self.incoming.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(Offer { snapshot, done }) = offer else {
+            self.host.step(|state, _| state.replica.install_failed());
+            return Ok(());
+        };
+        let meta = snapshot.meta;
+        let installed = self.machine.install_snapshot(&meta, snapshot.snapshot).await;
+        installed.map_err(|error| {
+            StorageError::from_io_error(
+                ErrorSubject::Snapshot(Some(meta.signature())),
+                ErrorVerb::Write,
+                error,
+            )
+        })?;
+        let reply = self.host.step(|state, _| {
+            let reply = state.replica.installed();
+            if reply.is_some() {
+                state.reset_membership(meta.last_membership);
+            }
+            reply
+        });
+        // The sender may have gone; the snapshot is installed all the same.
+        let _ = done.send(reply);
+        Ok(())
+    }
+
+    /// The builder writes beside everything else, in a task of its own.
+    async fn build(&mut self) {
+        let host = self.host.clone();
+        let Some(mut builder) = self.machine.try_create_snapshot_builder(false).await else {
+            host.step(|state, _| state.replica.built(None));
+            return;
+        };
+        drop(C::spawn(async move {
+            match builder.build_snapshot().await {
+                Ok(snapshot) => host.step(|state, _| state.replica.built(snapshot.meta.last_log_id)),
+                Err(error) => {
+                    let error =
+                        StorageError::from_io_error(ErrorSubject::Snapshot(None), ErrorVerb::Write, error);
+                    host.stop(Fatal::StorageError(error));
+                }
+            }
+        }));
+    }
+}
+
+/// An entry together with the client that waits for it. Entries must come without a gap.
+fn with_client<C: RaftTypeConfig>(
+    entry: C::Entry,
+    expected: &mut u64,
+    clients: &mut Taken<C>,
+) -> Result<EntryResponder<C>, io::Error> {
+    let log_id = entry.log_id();
+    if log_id.index != *expected {
+        return Err(io::Error::other(format!(
+            "read entry {log_id} from the log store, expected index {expected}"
+        )));
+    }
+    *expected = expected.saturating_add(1);
+    let responder = clients.take(log_id.index).map(|mut client| {
+        client.on_commit(log_id.clone());
+        ApplyResponder::new(log_id, entry.get_membership(), client)
+    });
+    Ok((entry, responder))
+}

@@ -1,0 +1,190 @@
+//! Sole owner of the log store: does the writes in the order in which the replica asked for them.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+
+use quorate_core::message::WriteSeq;
+use quorate_core::work::Write;
+
+use crate::base::OptionalSend;
+use crate::entry::RaftEntry;
+use crate::entry::RaftPayload;
+use crate::errors::ErrorSubject;
+use crate::errors::ErrorVerb;
+use crate::errors::Fatal;
+use crate::errors::StorageError;
+use crate::host::Host;
+use crate::host::Pending;
+use crate::runtime::OneshotSender;
+use crate::storage::IOFlushed;
+use crate::storage::RaftLogStorage;
+use crate::type_config::RaftTypeConfig;
+use crate::type_config::TypeConfigExt;
+use crate::type_config::alias::LogIdOf;
+use crate::type_config::alias::OneshotSenderOf;
+use crate::type_config::alias::VoteOf;
+use crate::vote::RaftVote;
+
+/// Loops that wait for a reader of the log store; only its owner can make one.
+pub(crate) struct Readers<C: RaftTypeConfig, LR: OptionalSend> {
+    waiting: Mutex<Vec<OneshotSenderOf<C, LR>>>,
+}
+
+impl<C: RaftTypeConfig, LR: OptionalSend> Default for Readers<C, LR> {
+    fn default() -> Self {
+        Self { waiting: Mutex::new(Vec::new()) }
+    }
+}
+
+impl<C: RaftTypeConfig, LR: OptionalSend> Readers<C, LR> {
+    /// A new reader; `None` if the node has stopped.
+    pub(crate) async fn get(&self, host: &Host<C>) -> Option<LR> {
+        let (tx, rx) = C::oneshot();
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).push(tx);
+        host.log_work.raise();
+        rx.await.ok()
+    }
+
+    fn take(&self) -> Vec<OneshotSenderOf<C, LR>> {
+        std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Runs until the node stops, or the store fails: then the node stops.
+pub(crate) async fn run<C, LS>(host: Arc<Host<C>>, mut store: LS, readers: Arc<Readers<C, LS::LogReader>>)
+where
+    C: RaftTypeConfig,
+    LS: RaftLogStorage<C>,
+{
+    let mut appended: WriteSeq = 0;
+    let mut next = None;
+    loop {
+        let pulled = match next.take() {
+            Some(pulled) => Some(pulled),
+            None => host.step(|state, _| pull(state)),
+        };
+        let Some((write, entries)) = pulled else {
+            for waiting in readers.take() {
+                // Whoever asked may have gone.
+                let _ = waiting.send(store.get_log_reader().await);
+            }
+            host.log_work.wait().await;
+            if host.stopped().is_some() {
+                return;
+            }
+            continue;
+        };
+        let done = match write {
+            Write::Append { seq, .. } => {
+                appended = seq;
+                append(&host, &mut store, seq, entries).await.map(|()| {
+                    next = host.step(|state, _| {
+                        state.replica.written(seq);
+                        pull(state)
+                    });
+                })
+            }
+            Write::Vote { seq, vote } => {
+                let vote = VoteOf::<C>::from_leader_id(vote.leader_id, vote.committed);
+                in_order(&host, appended, store.save_vote(&vote), ErrorSubject::Vote)
+                    .await
+                    .map(|()| flushed(&host, seq))
+            }
+            Write::Truncate { seq, after } => {
+                let truncated = store.truncate_after(after);
+                in_order(&host, appended, truncated, ErrorSubject::Logs).await.map(|()| flushed(&host, seq))
+            }
+            Write::Purge { upto } => {
+                let purged = store.purge(upto.clone()).await;
+                purged.map_err(|error| failed(ErrorSubject::Logs, ErrorVerb::Delete, error)).map(|()| {
+                    host.step(|state, _| state.replica.purge_finished(&upto));
+                })
+            }
+            Write::Committed { commit } => save_committed(&host, &mut store, commit).await,
+        };
+        if let Err(fatal) = done {
+            host.stop(fatal);
+            return;
+        }
+    }
+}
+
+type Pulled<C> = (Write<<C as RaftTypeConfig>::LeaderId>, Vec<Pending<C>>);
+
+/// The next write, with its entries if it is an append.
+fn pull<C: RaftTypeConfig>(state: &mut crate::host::State<C>) -> Option<Pulled<C>> {
+    if state.stopped.is_some() {
+        return None;
+    }
+    let write = state.replica.next_write()?;
+    let entries = match &write {
+        Write::Append { first, last, .. } => {
+            state.take_pending(last.index.saturating_sub(*first).saturating_add(1))
+        }
+        _ => Vec::new(),
+    };
+    Some((write, entries))
+}
+
+/// Appends, and lets the store say later, from wherever it likes, that the entries are durable.
+async fn append<C, LS>(
+    host: &Arc<Host<C>>,
+    store: &mut LS,
+    seq: WriteSeq,
+    entries: Vec<Pending<C>>,
+) -> Result<(), Fatal<C>>
+where
+    C: RaftTypeConfig,
+    LS: RaftLogStorage<C>,
+{
+    let told = host.clone();
+    let callback = IOFlushed::notify(move |result: Result<(), io::Error>| match result {
+        Ok(()) => told.step(|state, now| state.replica.flushed(now, seq)),
+        Err(error) => told.stop(failed(ErrorSubject::Logs, ErrorVerb::Write, error)),
+    });
+    let entries: Vec<C::Entry> = entries.into_iter().map(entry_of).collect();
+    let appended = store.append(entries, callback).await;
+    appended.map_err(|error| failed(ErrorSubject::Logs, ErrorVerb::Write, error))
+}
+
+fn entry_of<C: RaftTypeConfig>(pending: Pending<C>) -> C::Entry {
+    match pending {
+        Pending::Entry(entry) => entry,
+        Pending::Payload(log_id, payload) => C::Entry::new(log_id, payload),
+        Pending::Blank(log_id) => C::Entry::new(log_id, C::Payload::blank()),
+        Pending::Membership(log_id, membership) => C::Entry::new(log_id, C::Payload::membership(membership)),
+    }
+}
+
+/// Votes and truncations are durable when they return, so the appends before them must be durable first: a flush
+/// speaks for all writes with smaller numbers.
+async fn in_order<C: RaftTypeConfig>(
+    host: &Host<C>,
+    appended: WriteSeq,
+    write: impl Future<Output = Result<(), io::Error>>,
+    subject: ErrorSubject<C>,
+) -> Result<(), Fatal<C>> {
+    host.flushed(appended).await?;
+    write.await.map_err(|error| failed(subject, ErrorVerb::Write, error))
+}
+
+fn flushed<C: RaftTypeConfig>(host: &Host<C>, seq: WriteSeq) {
+    host.step(|state, now| state.replica.flushed(now, seq));
+}
+
+async fn save_committed<C, LS>(host: &Host<C>, store: &mut LS, commit: LogIdOf<C>) -> Result<(), Fatal<C>>
+where
+    C: RaftTypeConfig,
+    LS: RaftLogStorage<C>,
+{
+    let saved = store.save_committed(Some(commit.clone())).await;
+    saved.map_err(|error| failed(ErrorSubject::Logs, ErrorVerb::Write, error))?;
+    host.step(|state, _| state.replica.commit_saved(commit));
+    Ok(())
+}
+
+fn failed<C: RaftTypeConfig>(subject: ErrorSubject<C>, verb: ErrorVerb, error: io::Error) -> Fatal<C> {
+    Fatal::StorageError(StorageError::from_io_error(subject, verb, error))
+}

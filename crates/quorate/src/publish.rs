@@ -1,0 +1,187 @@
+//! What the node shows of itself: three watches, brought up to date after steps, many steps at a time.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+
+use quorate_core::Leader;
+use quorate_core::Time;
+
+use crate::errors::Fatal;
+use crate::host::Host;
+use crate::host::State;
+use crate::metrics::RaftDataMetrics;
+use crate::metrics::RaftMetrics;
+use crate::metrics::RaftServerMetrics;
+use crate::metrics::SerdeInstant;
+use crate::runtime::WatchSender;
+use crate::type_config::RaftTypeConfig;
+use crate::type_config::TypeConfigExt;
+use crate::type_config::alias::LogIdOf;
+use crate::type_config::alias::SerdeInstantOf;
+use crate::type_config::alias::VoteOf;
+use crate::type_config::alias::WatchReceiverOf;
+use crate::type_config::alias::WatchSenderOf;
+use crate::types::ServerState;
+use crate::vote::RaftLeaderId;
+use crate::vote::RaftVote;
+
+/// The watches of a node.
+pub(crate) struct Watches<C: RaftTypeConfig> {
+    senders: Mutex<Senders<C>>,
+    // A watch without a receiver refuses new values.
+    receivers: Receivers<C>,
+}
+
+/// The sending ends. A runtime's sender need not be `Sync`, so they stand under a lock that is held for no time.
+struct Senders<C: RaftTypeConfig> {
+    metrics: WatchSenderOf<C, RaftMetrics<C>>,
+    data: WatchSenderOf<C, RaftDataMetrics<C>>,
+    server: WatchSenderOf<C, RaftServerMetrics<C>>,
+}
+
+/// The receiving ends that every handle copies.
+pub(crate) struct Receivers<C: RaftTypeConfig> {
+    pub(crate) metrics: WatchReceiverOf<C, RaftMetrics<C>>,
+    pub(crate) data: WatchReceiverOf<C, RaftDataMetrics<C>>,
+    pub(crate) server: WatchReceiverOf<C, RaftServerMetrics<C>>,
+}
+
+impl<C: RaftTypeConfig> Clone for Receivers<C> {
+    fn clone(&self) -> Self {
+        Self { metrics: self.metrics.clone(), data: self.data.clone(), server: self.server.clone() }
+    }
+}
+
+impl<C: RaftTypeConfig> Watches<C> {
+    pub(crate) fn new(id: C::NodeId) -> Self {
+        let initial = RaftMetrics::new_initial(id);
+        let (server, server_rx) = C::watch_channel(server_of(&initial));
+        let (data, data_rx) = C::watch_channel(RaftDataMetrics::default());
+        let (metrics, metrics_rx) = C::watch_channel(initial);
+        let receivers = Receivers { metrics: metrics_rx, data: data_rx, server: server_rx };
+        Self { senders: Mutex::new(Senders { metrics, data, server }), receivers }
+    }
+
+    pub(crate) fn receivers(&self) -> Receivers<C> {
+        self.receivers.clone()
+    }
+
+    /// Shows the state of `host` as it is now.
+    pub(crate) fn publish(&self, host: &Host<C>) {
+        let (metrics, last_log) =
+            host.look(|state, now| (metrics_of(host, state, now), state.replica.log().last().cloned()));
+        let data = data_of(&metrics, last_log);
+        let senders = self.senders.lock().unwrap_or_else(PoisonError::into_inner);
+        senders.data.send_if_different(data);
+        senders.server.send_if_different(server_of(&metrics));
+        senders.metrics.send_if_different(metrics);
+    }
+}
+
+/// Publishes whenever a step was made, until the node stops.
+pub(crate) async fn run<C: RaftTypeConfig>(host: Arc<Host<C>>, watches: Arc<Watches<C>>) {
+    loop {
+        watches.publish(&host);
+        if host.stopped().is_some() {
+            return;
+        }
+        host.publish_work.wait().await;
+    }
+}
+
+#[expect(deprecated, reason = "all fields are set")]
+fn metrics_of<C: RaftTypeConfig>(host: &Host<C>, state: &State<C>, now: Time) -> RaftMetrics<C> {
+    let replica = &state.replica;
+    let leading = replica.leading();
+    let instant = |time: Time| SerdeInstant::new(host.instant_of(time));
+    let acked = replica.quorum_acked(now);
+    let flushed = replica.flush_point().vote.clone();
+    RaftMetrics {
+        running_state: state.stopped.clone().map_or(Ok(()), Err),
+        id: host.id.clone(),
+        current_term: replica.vote().leader_id.term(),
+        vote: VoteOf::<C>::from_leader_id(flushed.leader_id, flushed.committed),
+        last_log_index: replica.log().last().map(|last| last.index),
+        local_committed: replica.committed().cloned(),
+        cluster_committed: replica.cluster_committed().cloned(),
+        committed: replica.committed().cloned(),
+        last_applied: replica.applied().cloned(),
+        snapshot: replica.snapshot().cloned(),
+        purged: replica.purged().cloned(),
+        state: server_state(state),
+        current_leader: replica.leader().cloned(),
+        millis_since_quorum_ack: acked.map(|acked| now.since(acked).as_millis() as u64),
+        last_quorum_acked: acked.map(instant),
+        membership_config: state.effective_membership(),
+        committed_membership_config: state.committed_membership(),
+        heartbeat: leading.map(|leader| heartbeats(host, leader, now)),
+        replication: leading.map(|leader| replication(host, state, leader)),
+    }
+}
+
+fn server_state<C: RaftTypeConfig>(state: &State<C>) -> ServerState {
+    if state.stopped.is_some() {
+        return ServerState::Shutdown;
+    }
+    match state.replica.server_state() {
+        quorate_core::ServerState::Learner => ServerState::Learner,
+        quorate_core::ServerState::Follower => ServerState::Follower,
+        quorate_core::ServerState::Candidate => ServerState::Candidate,
+        quorate_core::ServerState::Leader => ServerState::Leader,
+    }
+}
+
+fn heartbeats<C: RaftTypeConfig>(
+    host: &Host<C>,
+    leader: &Leader<C::LeaderId>,
+    now: Time,
+) -> BTreeMap<C::NodeId, Option<SerdeInstantOf<C>>> {
+    let instant = |time: Time| SerdeInstant::new(host.instant_of(time));
+    let peers = leader.peers().map(|(id, progress)| (id.clone(), progress.acked_time().map(instant)));
+    let newest = leader.peers().filter_map(|(_, progress)| progress.acked_time()).max().unwrap_or(now);
+    peers.chain([(host.id.clone(), Some(instant(newest)))]).collect()
+}
+
+fn replication<C: RaftTypeConfig>(
+    host: &Host<C>,
+    state: &State<C>,
+    leader: &Leader<C::LeaderId>,
+) -> BTreeMap<C::NodeId, Option<LogIdOf<C>>> {
+    let peers = leader.peers().map(|(id, progress)| (id.clone(), progress.matched().cloned()));
+    peers.chain([(host.id.clone(), state.replica.flush_point().last.clone())]).collect()
+}
+
+#[expect(deprecated, reason = "all fields are set")]
+fn data_of<C: RaftTypeConfig>(metrics: &RaftMetrics<C>, last_log: Option<LogIdOf<C>>) -> RaftDataMetrics<C> {
+    RaftDataMetrics {
+        last_log,
+        local_committed: metrics.local_committed.clone(),
+        cluster_committed: metrics.cluster_committed.clone(),
+        committed: metrics.committed.clone(),
+        last_applied: metrics.last_applied.clone(),
+        snapshot: metrics.snapshot.clone(),
+        purged: metrics.purged.clone(),
+        millis_since_quorum_ack: metrics.millis_since_quorum_ack,
+        last_quorum_acked: metrics.last_quorum_acked,
+        replication: metrics.replication.clone(),
+        heartbeat: metrics.heartbeat.clone(),
+    }
+}
+
+fn server_of<C: RaftTypeConfig>(metrics: &RaftMetrics<C>) -> RaftServerMetrics<C> {
+    RaftServerMetrics {
+        id: metrics.id.clone(),
+        vote: metrics.vote.clone(),
+        state: metrics.state,
+        current_leader: metrics.current_leader.clone(),
+        membership_config: metrics.membership_config.clone(),
+        committed_membership_config: metrics.committed_membership_config.clone(),
+    }
+}
+
+/// A node that stopped by its own decision says so; one that stopped by a fault names the fault.
+pub(crate) fn fatal_of<C: RaftTypeConfig>(host: &Host<C>) -> Fatal<C> {
+    host.stopped().unwrap_or(Fatal::Stopped)
+}
