@@ -180,3 +180,63 @@ impl<LID: RaftLeaderId> Display for Vote<LID> {
         write!(f, "<{}:{}>", self.leader_id, if self.committed { "Q" } else { "-" })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::string::ToString;
+
+    use super::*;
+
+    type Adv = leader_id_adv::LeaderId<u64, u64>;
+    type Std = leader_id_std::LeaderId<u64, u64>;
+
+    #[test]
+    fn several_leaders_per_term_are_ordered_by_node() {
+        let (a, b) = (Adv::new(1, 2), Adv::new(1, 3));
+        assert_eq!(a.partial_cmp(&b), Some(Ordering::Less));
+        assert_eq!(LeaderIdCompare::adv(&a, &b), Some(Ordering::Less));
+        assert_eq!(LeaderIdCompare::adv(&Adv::new(2, 1), &b), Some(Ordering::Greater));
+    }
+
+    #[test]
+    fn one_leader_per_term_is_not_comparable_to_another() {
+        let (a, b) = (Std::new(1, 2), Std::new(1, 3));
+        assert_eq!(a.partial_cmp(&b), None);
+        assert_eq!(LeaderIdCompare::std(&a, &a), Some(Ordering::Equal));
+        assert_eq!(LeaderIdCompare::std(&Std::new(2, 1), &b), Some(Ordering::Greater));
+    }
+
+    #[test]
+    fn an_established_leader_is_greater_than_a_candidate_of_its_term() {
+        let established = leader_id_std::CommittedLeaderId::from(1_u64);
+        let candidate = Std::new(1, 2);
+        assert!(candidate < established && established > candidate);
+        assert!(Std::new(2, 1) > established && established < Std::new(2, 1));
+        assert!(candidate != established && established != candidate);
+        assert_eq!(*established, 1);
+    }
+
+    #[test]
+    fn short_ways_to_leader_ids() {
+        assert_eq!(Adv::new_with_default_term(2), Adv::new(0, 2));
+        assert_eq!(Std::new_committed(1, 2).term, 1);
+        assert_eq!(Adv::new(1, 2).to_node_id(), 2);
+    }
+
+    #[test]
+    fn votes_are_ordered_where_they_can_be() {
+        let cmp = |a: Vote<Std>, b: Vote<Std>| a.partial_cmp(&b);
+        assert_eq!(cmp(Vote::new(1, 2), Vote::new(1, 3)), None);
+        assert_eq!(cmp(Vote::new_committed(1, 2), Vote::new_committed(1, 3)), None);
+        assert_eq!(cmp(Vote::new_committed(1, 2), Vote::new(1, 3)), Some(Ordering::Greater));
+        assert_eq!(cmp(Vote::new(1, 2), Vote::new_committed(1, 2)), Some(Ordering::Less));
+        assert_eq!(cmp(Vote::new(2, 2), Vote::new_committed(1, 3)), Some(Ordering::Greater));
+        assert_eq!(Vote::<Adv>::new_committed(1, 2).to_string(), "<T1-N2:Q>");
+    }
+
+    #[test]
+    fn terms_step_and_convert() {
+        assert_eq!((1_u8.next(), u8::MAX.next()), (2, u8::MAX));
+        assert_eq!(((-1_i32).as_u64(), u128::MAX.as_u64(), 7_i128.as_u64()), (None, None, Some(7)));
+    }
+}

@@ -165,3 +165,45 @@ impl LogIndexOptionExt for Option<u64> {
         self.and_then(|index| index.checked_sub(1))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::string::ToString;
+
+    use super::*;
+
+    #[test]
+    fn positions_step() {
+        assert_eq!((None::<u64>.next_index(), Some(3).next_index()), (0, 4));
+        assert_eq!((Some(0).prev_index(), Some(3).prev_index()), (None, Some(2)));
+        assert_eq!(Some(u64::MAX).next_index(), u64::MAX);
+    }
+
+    #[test]
+    #[should_panic(expected = "no log index before the first")]
+    fn nothing_comes_before_the_first() {
+        let _ = None::<u64>.prev_index();
+    }
+
+    #[test]
+    fn optional_ids_know_their_index() {
+        let id = LogId::new_term_index(1_u64, 3);
+        assert_eq!((Some(id).index(), Some(id).next_index()), (Some(3), 4));
+        assert_eq!((None::<LogId<CommittedLeaderId<u64>>>.next_index(), Some(&id).index()), (0, Some(3)));
+        assert_eq!(id.to_string(), "1.3");
+    }
+
+    #[test]
+    fn ids_convert_to_each_other() {
+        let id = LogId::new_term_index(1_u64, 3);
+        let by_reference = &id;
+        assert_eq!(RaftLogId::to_type::<LogId<_>>(&by_reference), id);
+        assert_eq!(id.log_id_parts(), (&CommittedLeaderId::new(1), 3));
+    }
+
+    #[test]
+    fn the_later_leader_is_greater_whatever_the_index() {
+        assert!(LogId::new_term_index(2_u64, 1) > LogId::new_term_index(1, 9));
+        assert!(LogId::new_term_index(1_u64, 9) > LogId::new_term_index(1, 8));
+    }
+}
