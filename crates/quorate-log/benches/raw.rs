@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use quorate_log::{DiskDirectory, EntryBatch, Log, Opened, Options, StoredFile};
 
 const ENTRY_BYTES: usize = 256;
-const ROUNDS: usize = 15;
+const ROUNDS: usize = 40;
 
 fn main() {
     let filter: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
@@ -26,46 +26,66 @@ fn main() {
     }
 }
 
+/// One way to write, and the time that each round took.
+struct Series {
+    name: &'static str,
+    times: Vec<f64>,
+}
+
+impl Series {
+    /// Seconds of all rounds together: nothing that happens now and then, as making segments does, is lost.
+    fn total(&self) -> f64 {
+        self.times.iter().sum()
+    }
+
+    /// The median of the ratios of each round to the same round of `raw`: what a busy machine disturbs least.
+    fn median_ratio(&self, raw: &Self) -> f64 {
+        let mut ratios: Vec<f64> = self.times.iter().zip(&raw.times).map(|(own, raw)| raw / own).collect();
+        ratios.sort_by(f64::total_cmp);
+        ratios[ratios.len() / 2]
+    }
+}
+
 fn throughput() {
+    println!("entries of {ENTRY_BYTES} bytes, one fdatasync a batch, {ROUNDS} interleaved rounds");
     println!(
-        "entries of {ENTRY_BYTES} bytes, one fdatasync a batch; thousand entries a second, median of {ROUNDS} rounds"
+        "raw: the limit; stepped: writer on the caller's thread; threaded: on its own, one append under way;"
     );
+    println!("eight: the same with eight appends under way, which share their syncs");
     println!(
-        "{:>6} {:>10} {:>10} {:>7} {:>10} {:>7} {:>10}",
-        "batch", "raw", "log", "ratio", "threaded", "ratio", "pipelined"
+        "{:>6} {:>9} {:>14} {:>16} {:>13}",
+        "batch", "way", "entries/s", "ratio (totals)", "ratio (median)"
     );
-    for (batch, batches) in [(1, 300), (16, 300), (256, 300)] {
-        let dir = tempfile::tempdir_in(".").unwrap();
-        let mut raw = Raw::new(dir.path(), (batches * ROUNDS * batch * ENTRY_BYTES) as u64);
+    for batch in [1, 16, 256] {
+        let batches = 100;
+        let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let mut raw = Raw::new(dir.path(), ((ROUNDS + 1) * batches * batch * ENTRY_BYTES) as u64);
         let mut stepped = Stepped::new(&dir.path().join("stepped"));
         let threaded = Threaded::new(&dir.path().join("threaded"));
-        let mut times = [const { Vec::new() }; 4];
+        let mut series =
+            ["raw", "stepped", "threaded", "eight"].map(|name| Series { name, times: Vec::new() });
         for round in 0..=ROUNDS {
             let took = [
-                if round < ROUNDS { raw.run(batch, batches) } else { Duration::ZERO },
+                raw.run(batch, batches),
                 stepped.run(batch, batches),
                 threaded.run(batch, batches, 1),
                 threaded.run(batch, batches, 8),
             ];
-            // The first round warms up; the raw file holds exactly the others.
-            if round > 0 || ROUNDS == 0 {
-                times.iter_mut().zip(took).for_each(|(times, took)| times.push(took));
-            } else {
-                times[0].push(took[0]);
+            // The first round warms up.
+            if round > 0 {
+                series.iter_mut().zip(took).for_each(|(series, took)| series.times.push(took.as_secs_f64()));
             }
         }
-        times[0].pop();
-        let rate = |times: &mut Vec<Duration>| {
-            times.sort();
-            (batch * batches) as f64 / times[times.len() / 2].as_secs_f64() / 1000.0
-        };
-        let [raw, log, thread, pipelined] = &mut times;
-        let (raw, log, thread, pipelined) = (rate(raw), rate(log), rate(thread), rate(pipelined));
-        println!(
-            "{batch:>6} {raw:>10.1} {log:>10.1} {:>7.2} {thread:>10.1} {:>7.2} {pipelined:>10.1}",
-            log / raw,
-            thread / raw
-        );
+        let entries = (ROUNDS * batches * batch) as f64;
+        for way in &series {
+            println!(
+                "{batch:>6} {:>9} {:>14.0} {:>16.2} {:>13.2}",
+                way.name,
+                entries / way.total(),
+                series[0].total() / way.total(),
+                way.median_ratio(&series[0])
+            );
+        }
     }
 }
 
@@ -170,7 +190,7 @@ impl Threaded {
 
 fn recovery() {
     const ENTRIES: u64 = 1_000_000;
-    let dir = tempfile::tempdir_in(".").unwrap();
+    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let Opened { log, mut writer, .. } = open(dir.path());
     let mut entries = EntryBatch::new();
     for from in (1..=ENTRIES).step_by(1000) {

@@ -160,15 +160,17 @@ fn create_first_segment<D: Directory>(
 }
 
 /// A segment file with its header.
-struct Found<F> {
+///
+/// The file itself is opened again when it is read: there may be more segments than a process may
+/// have open files.
+struct Found {
     name: String,
-    file: F,
     header: SegmentHeader,
     crc: u32,
 }
 
 /// Opens all segments and reads their headers, in order of their sequence.
-fn find_segments<D: Directory>(directory: &D) -> Result<Vec<Found<D::File>>, LogError> {
+fn find_segments<D: Directory>(directory: &D) -> Result<Vec<Found>, LogError> {
     let names = directory.list().map_err(|error| LogError::io("listing", directory.location(), &error))?;
     let mut found = Vec::new();
     for name in names {
@@ -182,7 +184,7 @@ fn find_segments<D: Directory>(directory: &D) -> Result<Vec<Found<D::File>>, Log
             let what = format!("it is {} under another name", segment_name(header.sequence));
             return Err(LogError::SegmentForeign { file: name, what });
         }
-        found.push(Found { name, file, header, crc });
+        found.push(Found { name, header, crc });
     }
     found.sort_by_key(|segment| segment.header.sequence);
     Ok(found)
@@ -192,8 +194,8 @@ fn find_segments<D: Directory>(directory: &D) -> Result<Vec<Found<D::File>>, Log
 struct Scan<'a, D: Directory> {
     directory: &'a D,
     /// Segments before a gap: left behind by a purge, if what follows does without them.
-    strays: Vec<Found<D::File>>,
-    chain: Vec<Found<D::File>>,
+    strays: Vec<Found>,
+    chain: Vec<Found>,
     seed: u32,
     index: Index,
     purged: Option<(u64, Bytes)>,
@@ -204,12 +206,12 @@ struct Scan<'a, D: Directory> {
 }
 
 impl<'a, D: Directory> Scan<'a, D> {
-    fn new(directory: &'a D, stored: &StoredVote, mut found: Vec<Found<D::File>>) -> Result<Self, LogError> {
+    fn new(directory: &'a D, stored: &StoredVote, mut found: Vec<Found>) -> Result<Self, LogError> {
         if let Some(foreign) = found.iter().find(|segment| segment.header.log_id != stored.log_id) {
             let what = "it is a segment of another log".to_string();
             return Err(LogError::SegmentForeign { file: foreign.name.clone(), what });
         }
-        let follows = |pair: &[Found<D::File>]| match pair {
+        let follows = |pair: &[Found]| match pair {
             [before, after] => before.header.sequence.checked_add(1) == Some(after.header.sequence),
             _ => true,
         };
@@ -248,10 +250,11 @@ impl<'a, D: Directory> Scan<'a, D> {
         let Some(last) = chain.pop() else {
             return Err(LogError::corrupt(self.directory.location(), 0, "no segment"));
         };
-        let (position, torn) = self.scan_last(&last)?;
+        let file = self.open(&last.name)?;
+        let (position, torn) = self.scan_last(&last, &file)?;
         self.check_beginning(chain.first().unwrap_or(&last))?;
         // From here on all is known to be well, so that files may be changed.
-        self.mend(&last, position, torn, report)?;
+        self.mend(&last, &file, position, torn, report)?;
         self.remove_strays(report)?;
         report.records = self.records;
         let mut state = State::new(self.index, last.header, last.crc, position, self.seed);
@@ -259,12 +262,17 @@ impl<'a, D: Directory> Scan<'a, D> {
         state.starts = starts;
         state.purged = self.purged;
         state.committed = self.committed;
-        Ok((state, last.file))
+        Ok((state, file))
+    }
+
+    fn open(&self, name: &str) -> Result<D::File, LogError> {
+        self.directory.open(name).map_err(|error| LogError::io("opening", name, &error))
     }
 
     /// Reads a segment that has a successor, so that all of it was durable.
-    fn scan_complete(&mut self, segment: &Found<D::File>, end: u64) -> Result<(), LogError> {
-        let Found { name, file, header, .. } = segment;
+    fn scan_complete(&mut self, segment: &Found, end: u64) -> Result<(), LogError> {
+        let Found { name, header, .. } = segment;
+        let file = &self.open(name)?;
         let mut reader = SegmentReader::new(file, name, self.seed, header.start);
         let mut position = FILE_HEADER as u64;
         while reader.offset_of(position) < end {
@@ -296,8 +304,8 @@ impl<'a, D: Directory> Scan<'a, D> {
     }
 
     /// Reads the last segment up to its end; returns where that is, and what lies behind it.
-    fn scan_last(&mut self, segment: &Found<D::File>) -> Result<(u64, Tear), LogError> {
-        let Found { name, file, header, .. } = segment;
+    fn scan_last(&mut self, segment: &Found, file: &D::File) -> Result<(u64, Tear), LogError> {
+        let Found { name, header, .. } = segment;
         let mut reader = SegmentReader::new(file, name, self.seed, header.start);
         let mut position = FILE_HEADER as u64;
         let mut marked = false;
@@ -386,7 +394,7 @@ impl<'a, D: Directory> Scan<'a, D> {
     }
 
     /// Whether the oldest segment may be the oldest: all before it must be purged.
-    fn check_beginning(&self, first: &Found<D::File>) -> Result<(), LogError> {
+    fn check_beginning(&self, first: &Found) -> Result<(), LogError> {
         if first.header.sequence == 1 {
             return Ok(());
         }
@@ -420,12 +428,13 @@ impl<'a, D: Directory> Scan<'a, D> {
     /// them durable.
     fn mend(
         &self,
-        last: &Found<D::File>,
+        last: &Found,
+        file: &D::File,
         position: u64,
         torn: Tear,
         report: &mut OpenReport,
     ) -> Result<(), LogError> {
-        let Found { name, file, header, .. } = last;
+        let Found { name, header, .. } = last;
         let mended = || {
             if torn.dirty_end > position {
                 file.zero_fill(position, torn.dirty_end)?;

@@ -18,6 +18,8 @@ use crate::vote::VoteFiles;
 
 /// Small writes that adjoin are gathered into one of up to this size, in bytes.
 const GATHER_MAX: usize = 1024 * 1024;
+/// A write of this many bytes is worth a call of its own.
+const GATHER_BELOW: usize = 16 * 1024;
 /// When the log has been idle for so long, what is known to be durable is noted at its end.
 const IDLE_AFTER: Duration = Duration::from_millis(20);
 
@@ -239,25 +241,33 @@ impl<D: Directory> Writer<D> {
                 Operation::Write { position, bytes } => {
                     let adjoins = at.saturating_add(gathered.len() as u64) == position;
                     if !adjoins || gathered.len().saturating_add(bytes.len()) > GATHER_MAX {
-                        self.write(&mut gathered, at)?;
+                        self.write(&gathered, at)?;
+                        gathered.clear();
                         at = position;
                     }
-                    gathered.extend_from_slice(&bytes);
+                    if gathered.is_empty() && bytes.len() >= GATHER_BELOW {
+                        self.write(&bytes, position)?;
+                        at = self.position;
+                    } else {
+                        gathered.extend_from_slice(&bytes);
+                    }
                 }
                 Operation::Roll { header, block } => {
-                    self.write(&mut gathered, at)?;
+                    self.write(&gathered, at)?;
+                    gathered.clear();
                     at = FILE_HEADER as u64;
                     self.roll(header.sequence, header.file_len, &block)?;
                 }
                 Operation::Vote(vote) => self.votes.save(&vote)?,
             }
         }
-        self.write(&mut gathered, at)?;
+        self.write(&gathered, at)?;
+        gathered.clear();
         self.gathered = gathered;
         Ok(())
     }
 
-    fn write(&mut self, bytes: &mut Vec<u8>, position: u64) -> Result<(), LogError> {
+    fn write(&mut self, bytes: &[u8], position: u64) -> Result<(), LogError> {
         if bytes.is_empty() {
             return Ok(());
         }
@@ -265,7 +275,6 @@ impl<D: Directory> Writer<D> {
             .write_at(bytes, position)
             .map_err(|error| LogError::io("writing", &self.active_name, &error))?;
         self.position = position.saturating_add(bytes.len() as u64);
-        bytes.clear();
         Ok(())
     }
 
