@@ -35,6 +35,8 @@ pub(crate) struct Inner<S: StateMachine> {
     pub(crate) raft: Raft<S>,
     pub(crate) transport: Transport,
     pub(crate) in_flight: Arc<InFlight>,
+    /// Held while this node, as the leader, decides about a change of the membership and makes it.
+    pub(crate) changing: tokio::sync::Mutex<()>,
     pub(crate) leader: watch::Sender<Option<Leader>>,
     pub(crate) stopped: watch::Sender<Option<StopReason>>,
 }

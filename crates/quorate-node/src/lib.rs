@@ -18,6 +18,7 @@ mod members;
 mod node;
 mod plan;
 mod roster;
+mod service;
 mod shared;
 mod snapshots;
 mod start;
@@ -25,7 +26,6 @@ mod state_machine;
 mod status;
 mod storage;
 mod supervise;
-mod unready;
 
 pub use builder::Builder;
 pub use error::{

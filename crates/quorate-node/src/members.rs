@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use quorate::async_runtime::WatchReceiver as _;
 use quorate::errors::{ChangeMembershipError, ClientWriteError, RaftError};
-use quorate::{ChangeMembers, Instant as _, Precondition, RaftMetrics};
+use quorate::{ChangeMembers, Instant as _, RaftMetrics};
 use tokio::time::{Instant, timeout};
 
 use crate::ask::{Answer, Ask};
@@ -17,10 +17,8 @@ use crate::plan::{Change, Step, View};
 use crate::state_machine::StateMachine;
 use crate::status::{MemberKind, MemberStatus, Members};
 
-/// How often to look whether a learner has caught up that is to replace a member.
-const REPLACE_POLL_INTERVAL: Duration = Duration::from_millis(100);
-/// How often a change is planned again when another one came in between.
-const PLANS_MAX: usize = 3;
+/// How often to look whether a learner has caught up that a change waits for.
+const READY_POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 impl<S: StateMachine> Inner<S> {
     /// The membership as known here; progress is filled in on the leader.
@@ -57,37 +55,32 @@ impl<S: StateMachine> Inner<S> {
 
     /// Makes a change, if this node leads and the change may be made.
     pub(crate) async fn answer_change(&self, change: Change, within: Duration) -> Answer {
-        let deadline = Instant::now() + within.min(self.options.request_timeout);
-        for _ in 0..PLANS_MAX {
-            let metrics = self.metrics();
-            if !metrics.state.is_leader() {
-                return self.elsewhere("this node does not lead".to_owned());
-            }
-            let remaining = deadline.saturating_duration_since(Instant::now());
-            if let Some(committed) = metrics.committed_membership_config.log_id()
-                && timeout(remaining, self.shared.wait_applied(committed.index)).await.is_err()
-            {
-                return self.elsewhere("the leader has not applied the membership yet".to_owned());
-            }
-            let step = match self.view(&metrics).plan(&change) {
-                Ok(Step::Nothing) => return Answer::Changed(Ok(())),
-                Ok(step) => step,
-                Err(error) => return Answer::Changed(Err(error)),
-            };
-            tracing::info!(?change, ?step, "the membership changes");
-            let seen = Precondition::LastMembershipLogId {
-                last_membership_log_id: metrics.membership_config.log_id().clone(),
-            };
-            let changed = self.raft.change_membership_if(step.into_members(), false, [seen]);
-            match timeout(deadline.saturating_duration_since(Instant::now()), changed).await {
-                Ok(Ok(_)) => return Answer::Changed(Ok(())),
-                // Another change came in between: what it means now has to be looked at again.
-                Ok(Err(RaftError::APIError(ClientWriteError::PreconditionFailed(_)))) => {}
-                Ok(Err(error)) => return self.change_failed(error),
-                Err(_) => return Answer::Changed(Err(OutcomeUnknown::Timeout { waited: within }.into())),
-            }
+        match timeout(within.min(self.options.request_timeout), self.try_change(change)).await {
+            Ok(answer) => answer,
+            Err(_) => Answer::Changed(Err(OutcomeUnknown::Timeout { waited: within }.into())),
         }
-        Answer::Changed(Err(MembershipError::ChangeInProgress { index: None }))
+    }
+
+    async fn try_change(&self, change: Change) -> Answer {
+        let _turn = self.changing.lock().await;
+        let metrics = self.metrics();
+        if !metrics.state.is_leader() {
+            return self.elsewhere("this node does not lead".to_owned());
+        }
+        // Who was removed is known here once the change that removed it is applied.
+        if let Some(committed) = metrics.committed_membership_config.log_id() {
+            self.shared.wait_applied(committed.index).await;
+        }
+        let step = match self.view(&metrics).plan(&change) {
+            Ok(Step::Nothing) => return Answer::Changed(Ok(())),
+            Ok(step) => step,
+            Err(error) => return Answer::Changed(Err(error)),
+        };
+        tracing::info!(?change, ?step, "the membership changes");
+        match self.raft.change_membership(step.into_members(), false).await {
+            Ok(_) => Answer::Changed(Ok(())),
+            Err(error) => self.change_failed(error),
+        }
     }
 
     fn change_failed(&self, error: RaftError<NodeConfig, ClientWriteError<NodeConfig>>) -> Answer {
@@ -181,22 +174,29 @@ impl<S: StateMachine> Inner<S> {
         member: Member,
     ) -> Result<(), MembershipError> {
         self.change(Ask::Change(Change::AddLearner { id: new, member })).await?;
+        self.change_when_ready(Change::Swap { old, new }, self.options.request_timeout).await
+    }
+
+    /// Makes a change that waits for a learner, which must come nearer within each `patience`.
+    pub(crate) async fn change_when_ready(
+        &self,
+        change: Change,
+        patience: Duration,
+    ) -> Result<(), MembershipError> {
         let mut least_lag = None;
         let mut progressed = Instant::now();
         loop {
-            match self.change(Ask::Change(Change::Swap { old, new })).await {
-                Err(MembershipError::LearnerNotReady { lag, .. })
-                    if progressed.elapsed() < self.options.request_timeout =>
-                {
+            let in_time = progressed.elapsed() < patience;
+            match self.change(Ask::Change(change.clone())).await {
+                Err(MembershipError::LearnerNotReady { lag, .. }) if in_time => {
                     if lag.is_some_and(|lag| least_lag.is_none_or(|least| lag < least)) {
                         (least_lag, progressed) = (lag, Instant::now());
                     }
                 }
-                Err(MembershipError::ChangeInProgress { .. })
-                    if progressed.elapsed() < self.options.request_timeout => {}
+                Err(MembershipError::ChangeInProgress { .. }) if in_time => {}
                 result => return result,
             }
-            tokio::time::sleep(REPLACE_POLL_INTERVAL).await;
+            tokio::time::sleep(READY_POLL_INTERVAL).await;
         }
     }
 
@@ -216,22 +216,6 @@ impl<S: StateMachine> Inner<S> {
             self.answer_transfer(to, self.options.election_max.saturating_mul(2)).await
         {
             tracing::warn!(to, %error, "leadership was not handed over");
-        }
-    }
-
-    /// Ends a change that a leader before this one left half-way.
-    pub(crate) async fn finish_joint_change(&self) {
-        let metrics = self.metrics();
-        if !metrics.state.is_leader() || metrics.membership_config.get_joint_config().len() < 2 {
-            return;
-        }
-        tracing::info!(membership = %metrics.membership_config, "finishing the membership change of an earlier leader");
-        let seen = Precondition::LastMembershipLogId {
-            last_membership_log_id: metrics.membership_config.log_id().clone(),
-        };
-        let finish = ChangeMembers::AddVoterIds(BTreeSet::new());
-        if let Err(error) = self.raft.change_membership_if(finish, false, [seen]).await {
-            tracing::debug!(%error, "the membership change is not finished by this leader");
         }
     }
 

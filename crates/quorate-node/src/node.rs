@@ -174,6 +174,16 @@ impl<S: StateMachine> Node<S> {
         self.inner.change(Ask::Change(Change::Promote { id })).await
     }
 
+    /// As [`promote`](Self::promote), but waits for the learner to catch up, for as long as it comes nearer within
+    /// each `within`.
+    ///
+    /// # Errors
+    ///
+    /// As [`promote`](Self::promote); [`MembershipError::LearnerNotReady`] when the time is over.
+    pub async fn promote_within(&self, id: NodeId, within: Duration) -> Result<(), MembershipError> {
+        self.inner.change_when_ready(Change::Promote { id }, within).await
+    }
+
     /// Removes a voter or a learner for good: its number can never be used again. On any node; the leader decides. A
     /// leader may remove itself: it hands over and steps down. Idempotent.
     ///
@@ -186,8 +196,8 @@ impl<S: StateMachine> Node<S> {
     }
 
     /// Replaces member `old`, dead or alive, by the node `new`: adds it as a learner, waits until it has caught up,
-    /// and then swaps the two in one change. On any node. `request_timeout` bounds each step but the catching up,
-    /// which is waited for as long as the learner makes progress. Idempotent.
+    /// and then swaps the two in one change. On any node. The learner may take as long as it makes progress: each
+    /// `request_timeout` it must have come nearer. Idempotent.
     ///
     /// # Errors
     ///

@@ -24,6 +24,7 @@ use crate::machine::Machine;
 use crate::member::Member;
 use crate::node::Node;
 use crate::roster::NodeRoster;
+use crate::service::RaftDoors;
 use crate::shared::Shared;
 use crate::snapshots::Snapshots;
 use crate::state_machine::StateMachine;
@@ -75,6 +76,7 @@ pub(crate) async fn start<S: StateMachine>(options: Builder, machine: S) -> Resu
         raft,
         transport,
         in_flight,
+        changing: tokio::sync::Mutex::new(()),
         leader,
         stopped,
     });
@@ -94,15 +96,11 @@ fn run<S: StateMachine>(inner: Arc<Inner<S>>, listener: TcpListener, snapshots: 
     let (down, is_down) = watch::channel(false);
     let (stop_serving, stopped_serving) = oneshot::channel::<()>();
     let serving = tokio::spawn({
-        let transport = inner.transport.clone();
+        let (transport, raft) = (inner.transport.clone(), Arc::new(RaftDoors(inner.raft.clone())));
         let calls = Arc::new(Calls { inner: Arc::downgrade(&inner) });
         let stop = async move { drop(stopped_serving.await) };
         async move {
-            {
-                let _ = (listener, snapshots, calls, transport);
-                stop.await;
-                Ok::<(), std::io::Error>(())
-            }
+            transport.serve::<NodeConfig, _, _, _>(tcp_incoming(listener), raft, snapshots, calls, stop).await
         }
     });
     tokio::spawn({

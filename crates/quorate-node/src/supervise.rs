@@ -1,21 +1,15 @@
 //! The one task of a node that watches: who leads, whether all is well, and when to stop.
 
-use std::time::Duration;
-
 use quorate::ServerState;
 use quorate::async_runtime::WatchReceiver as _;
 use quorate::metrics::RaftServerMetrics;
 use tokio::sync::watch;
-use tokio::time::MissedTickBehavior;
 
 use crate::config::NodeConfig;
 use crate::error::StopReason;
 use crate::inner::Inner;
 use crate::leadership::Leader;
 use crate::state_machine::StateMachine;
-
-/// How often to look for a membership change that an earlier leader left half-way.
-const JOINT_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 impl<S: StateMachine> Inner<S> {
     /// Stops the node for a reason, unless it stops for another already.
@@ -33,8 +27,6 @@ impl<S: StateMachine> Inner<S> {
     pub(crate) async fn supervise(&self, mut handles: watch::Receiver<()>) {
         let mut stopped = self.stopped.subscribe();
         let mut server = self.raft.server_metrics();
-        let mut tick = tokio::time::interval(JOINT_CHECK_INTERVAL);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let state = server.borrow_and_update().clone();
             self.publish_leader(&state);
@@ -50,7 +42,6 @@ impl<S: StateMachine> Inner<S> {
                         self.stop(self.cause_of_death());
                     }
                 }
-                _ = tick.tick() => self.finish_joint_change().await,
             }
         }
         self.take_down().await;
