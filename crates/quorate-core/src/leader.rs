@@ -13,6 +13,7 @@ use crate::message::AppendReply;
 use crate::message::Ticket;
 use crate::message::Transfer;
 use crate::options::Time;
+use crate::progress::Lacks;
 use crate::progress::Mode;
 use crate::progress::PROBE_ENTRIES_MAX;
 use crate::progress::Progress;
@@ -530,16 +531,22 @@ impl<L: RaftLeaderId> Replica<L> {
             AppendReply::Conflict => {
                 let Some(progress) = self.current(peer, ticket) else { return };
                 progress.heard(ticket);
-                if prev <= progress.matched() {
-                    self.revert(peer);
-                } else {
-                    self.sessions = self.sessions.saturating_add(1);
-                    let (session, log_begin) = (self.sessions, self.purge_end);
-                    let Some(progress) = self.current(peer, ticket) else { return };
-                    progress.conflict_at(prev.map_or(0, |prev| prev.index), log_begin, session);
+                match progress.lacks(next_index(prev)) {
+                    Lacks::Acknowledged => self.revert(peer),
+                    Lacks::Overtaken => self.peer_lost(peer, ticket),
+                    Lacks::Parted => self.probe_below(peer, prev),
                 }
             }
         }
+    }
+
+    /// The entry at `prev` is not in the peer's log.
+    fn probe_below(&mut self, peer: &L::NodeId, prev: Option<&LogId<L::Committed>>) {
+        self.sessions = self.sessions.saturating_add(1);
+        let Role::Leader(leader) = &mut self.role else { return };
+        let Some(progress) = leader.peers.get_mut(peer) else { return };
+        progress.conflict_at(prev.map_or(0, |prev| prev.index), self.purge_end, self.sessions);
+        self.pump_purge();
     }
 
     /// The stream to `peer` is broken, or an answer did not come: everything under way is void.

@@ -26,11 +26,25 @@ pub enum Mode {
     Snapshot,
 }
 
-/// A request under way: the index after its last entry, and its bytes.
+/// A request under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Inflight {
+    /// The index after its last entry.
     end: u64,
     bytes: u64,
+    /// The index after what the peer had acknowledged when it went out.
+    matched_end: u64,
+}
+
+/// What it means that a peer lacks the entry before the ones sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lacks {
+    /// It lost what it had acknowledged before the request went out.
+    Acknowledged,
+    /// The request overtook the one before it, which has arrived since.
+    Overtaken,
+    /// The logs part at that entry, or before.
+    Parted,
 }
 
 /// The state of one peer, as its leader knows it.
@@ -122,7 +136,8 @@ impl<C: RaftCommittedLeaderId> Progress<C> {
     /// A request with entries up to before `end` went out.
     pub(crate) fn sent(&mut self, end: u64, bytes: u64) {
         self.reading = None;
-        self.inflight.push_back(Inflight { end, bytes });
+        let matched_end = next_index(self.matched());
+        self.inflight.push_back(Inflight { end, bytes, matched_end });
         self.inflight_bytes = self.inflight_bytes.saturating_add(bytes);
         if self.mode == Mode::Stream {
             self.next = self.next.max(end);
@@ -163,6 +178,15 @@ impl<C: RaftCommittedLeaderId> Progress<C> {
             Mode::Snapshot => {}
         }
         end >= sent.end
+    }
+
+    /// The oldest request was answered: the peer lacks the entry before `prev_end`.
+    pub(crate) fn lacks(&mut self, prev_end: u64) -> Lacks {
+        match self.inflight.pop_front() {
+            Some(sent) if prev_end <= sent.matched_end => Lacks::Acknowledged,
+            _ if prev_end <= next_index(self.matched()) => Lacks::Overtaken,
+            _ => Lacks::Parted,
+        }
     }
 
     /// Leaves what is in flight aside; the caller gives a new session where answers may still come.

@@ -1,0 +1,415 @@
+//! A random schedule per seed: crashes between any two effects, loss, duplication, reordering, partitions, slow
+//! disks, drifting clocks, membership changes, transfers and snapshots; then everything is healed and must recover.
+//!
+//! `SEEDS=100000 cargo test --release -p quorate-core --test chaos` runs more of them; `SEED=7` shows one.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod harness;
+
+use std::collections::BTreeSet;
+use std::panic::AssertUnwindSafe;
+use std::panic::catch_unwind;
+use std::time::Duration;
+
+use harness::Adv;
+use harness::Cluster;
+use harness::Ids;
+use harness::Std;
+use harness::cluster::Trace;
+use harness::dice::Dice;
+use harness::node::Clock;
+use harness::wire::Body;
+use harness::wire::Envelope;
+use quorate_core::Membership;
+use quorate_core::Options;
+
+/// Seeds in an ordinary test run.
+const SEEDS_DEFAULT: u64 = 300;
+/// The last lines of the trace that a failure shows.
+const TRACE_LINES_SHOWN: usize = 250;
+/// How long a healed cluster may take until it has a leader, a new entry, and everyone in step.
+const RECOVERY_MS_MAX: u64 = 30_000;
+
+/// What goes wrong in one run, and how often: each in 1000 steps.
+#[derive(Debug)]
+struct Faults {
+    drop: u64,
+    duplicate: u64,
+    give_up: u64,
+    crash: u64,
+    partition: u64,
+    change: u64,
+    transfer: u64,
+    elect: u64,
+    snapshot: u64,
+    lease_reads: bool,
+    /// How many times in 10 a node does all its work at once instead of one effect.
+    eager: u64,
+    /// How many times in 10 the oldest message is delivered instead of any.
+    in_order: u64,
+    /// Whether a state machine survives a crash by itself.
+    durable_state: bool,
+}
+
+fn faults(dice: &mut Dice) -> Faults {
+    let mut rate = |often: u64, max: u64| if dice.chance(often, 10) { 1 + dice.below(max) } else { 0 };
+    let (drop, duplicate, give_up) = (rate(6, 100), rate(5, 60), rate(5, 30));
+    let (crash, partition) = (rate(7, 20), rate(6, 12));
+    let (change, transfer, elect) = (rate(6, 20), rate(4, 15), rate(2, 10));
+    let snapshot = rate(5, 20);
+    Faults {
+        drop,
+        duplicate,
+        give_up,
+        crash,
+        partition,
+        change,
+        transfer,
+        elect,
+        snapshot,
+        // An operator who orders an election breaks the promise that lease reads rest on.
+        lease_reads: elect == 0,
+        eager: dice.below(10),
+        in_order: dice.below(11),
+        durable_state: dice.chance(1, 2),
+    }
+}
+
+fn options(dice: &mut Dice) -> Options {
+    let send_unflushed = dice.chance(1, 2);
+    Options {
+        pre_vote: dice.chance(1, 2),
+        restore_leader: dice.chance(1, 2),
+        send_unflushed,
+        heartbeat_min_interval: Duration::from_millis(dice.below(2) * 20),
+        removed_leader_step_down: dice.chance(3, 4).then_some(Duration::from_millis(150)),
+        payload_entries_max: 1 + dice.below(8),
+        inflight_entries_max: 1 + dice.below(16),
+        inflight_bytes_max: 100 * (1 + dice.below(16)),
+        apply_entries_max: 1 + dice.below(8),
+        write_entries_max: 1 + dice.below(8),
+        snapshot_after: dice.chance(2, 3).then(|| 3 + dice.below(20)),
+        keep_in_log: dice.below(8),
+        purge_batch: 1 + dice.below(3),
+        ..Options::default()
+    }
+}
+
+struct Chaos<L: Ids> {
+    cluster: Cluster<L>,
+    dice: Dice,
+    faults: Faults,
+}
+
+impl<L: Ids> Chaos<L> {
+    fn new(seed: u64, mut dice: Dice, trace: Option<Trace>) -> Self {
+        let (options, faults) = (options(&mut dice), faults(&mut dice));
+        let mut cluster: Cluster<L> = Cluster::new(options, seed, trace);
+        cluster.say(|| format!("{:?}", cluster.options));
+        cluster.say(|| format!("{faults:?}"));
+        let voters = 1 + dice.below(5);
+        for _ in 0..voters + dice.below(3) {
+            let drift_ppm = dice.below(80_000) as i64 - 40_000;
+            cluster.add_node(Clock { drift_ppm, offset_us: dice.below(1_000_000_000) });
+        }
+        let members: BTreeSet<u64> = (1..=voters).collect();
+        cluster.initialize(1, members.clone());
+        if dice.chance(1, 4) && voters > 1 {
+            cluster.initialize(2, members);
+        }
+        Self { cluster, dice, faults }
+    }
+
+    fn any_up(&mut self) -> Option<u64> {
+        let up: Vec<u64> = self.cluster.nodes.values().filter(|node| node.up).map(|node| node.id).collect();
+        self.dice.pick(&up).copied()
+    }
+
+    fn step(&mut self) {
+        let roll = self.dice.below(1000);
+        match roll {
+            0..500 => self.deliver(),
+            500..820 => self.work(),
+            820..880 => self.pass_time(),
+            880..940 => self.client(),
+            _ => {}
+        }
+        self.fault();
+    }
+
+    fn deliver(&mut self) {
+        let count = self.cluster.net.len() as u64;
+        if count == 0 {
+            return;
+        }
+        let at = if self.dice.chance(self.faults.in_order, 10) { 0 } else { self.dice.below(count) as usize };
+        if self.dice.chance(self.faults.drop, 1000) {
+            let envelope = self.cluster.net.remove(at);
+            self.cluster.say(|| format!("{}->{} {} is dropped", envelope.from, envelope.to, envelope.body));
+            self.cluster.lose(envelope);
+            return;
+        }
+        let is_request = self.cluster.net[at].body.is_request();
+        if is_request && self.dice.chance(self.faults.duplicate, 1000) {
+            // The copy comes some time later; nobody waits for its answer.
+            let copy = Envelope { req: 0, ..self.cluster.net[at].clone() };
+            self.cluster.net.push(copy);
+        }
+        let Envelope { from, to, req, .. } = self.cluster.net[at];
+        if is_request && req != 0 && self.dice.chance(self.faults.give_up, 1000) {
+            self.cluster.net[at].req = 0;
+            self.cluster.net.push(Envelope { from: to, to: from, req, body: Body::Lost });
+            return;
+        }
+        self.cluster.deliver(at);
+    }
+
+    fn work(&mut self) {
+        let Some(id) = self.any_up() else { return };
+        let cluster = &mut self.cluster;
+        if self.dice.chance(self.faults.eager, 10) {
+            cluster.work(id);
+            return;
+        }
+        let peers = cluster.nodes.len() as u64;
+        let peer = 1 + self.dice.below(peers);
+        match self.dice.below(16) {
+            0..3 => cluster.write(id),
+            3..5 => cluster.flush(id, 1 + self.dice.below(4) as usize),
+            5 => cluster.apply_begin(id),
+            6 => cluster.apply_end(id),
+            7 => cluster.install_begin(id) | cluster.build_begin(id),
+            8 => cluster.install_end(id),
+            9 => cluster.build_end(id),
+            10 => cluster.take_over(id),
+            11 if peer != id => cluster.ask(id, peer),
+            12 if peer != id => cluster.heartbeat(id, peer),
+            13 if peer != id => cluster.append_begin(id, peer),
+            14 => cluster.append_end(id, self.dice.below(3)),
+            15 if peer != id => cluster.send_snapshot(id, peer),
+            _ => false,
+        };
+    }
+
+    fn pass_time(&mut self) {
+        self.cluster.now_us += match self.dice.below(10) {
+            0..6 => self.dice.below(10_000),
+            6..9 => self.dice.below(60_000),
+            _ => self.dice.below(400_000),
+        };
+        for id in self.cluster.ids() {
+            if self.cluster.node(id).up && self.dice.chance(4, 5) {
+                self.cluster.timeout(id);
+            }
+        }
+    }
+
+    fn client(&mut self) {
+        let Some(any) = self.any_up() else { return };
+        let id = if self.dice.chance(1, 5) { any } else { self.cluster.leader().unwrap_or(any) };
+        match self.dice.below(10) {
+            0..6 => {
+                let count = 1 + self.dice.below(3);
+                let _ = self.cluster.propose(id, count);
+            }
+            6..8 => {
+                let _ = self.cluster.read(id);
+            }
+            _ if self.faults.lease_reads => {
+                self.cluster.read_leased(any);
+            }
+            _ => {}
+        }
+    }
+
+    fn fault(&mut self) {
+        if self.dice.chance(self.faults.crash, 1000)
+            && let Some(id) = self.any_up()
+        {
+            let behind = self.cluster.node(id).behind.len() as u64;
+            let keep = self.dice.below(behind + 1) as usize;
+            self.cluster.say(|| format!("{id} crashes, {keep} of {behind} writes kept"));
+            self.cluster.crash(id, keep, self.faults.durable_state);
+        }
+        if self.dice.chance(25, 1000) {
+            let down = self.cluster.nodes.values().find(|node| !node.up).map(|node| node.id);
+            if let Some(id) = down {
+                self.cluster.say(|| format!("{id} restarts"));
+                self.cluster.restart(id);
+            }
+        }
+        if self.dice.chance(self.faults.partition, 1000) {
+            self.partition();
+        }
+        if self.dice.chance(10, 1000) {
+            self.cluster.heal();
+        }
+        self.operator();
+    }
+
+    fn partition(&mut self) {
+        let ids = self.cluster.ids();
+        if self.dice.chance(1, 3) {
+            // One direction of one link.
+            let (from, to) = (*self.dice.pick(&ids).unwrap(), *self.dice.pick(&ids).unwrap());
+            self.cluster.cut.insert((from, to));
+            return;
+        }
+        let group: BTreeSet<u64> = ids.into_iter().filter(|_| self.dice.chance(1, 2)).collect();
+        self.cluster.say(|| format!("{group:?} are cut off"));
+        self.cluster.partition(&group);
+    }
+
+    fn operator(&mut self) {
+        if self.dice.chance(self.faults.change, 1000) {
+            self.change();
+        }
+        if self.dice.chance(self.faults.transfer, 1000)
+            && let Some(leader) = self.cluster.leader()
+        {
+            let to = *self.dice.pick(&self.cluster.ids()).unwrap();
+            self.cluster.transfer(leader, to);
+        }
+        if self.dice.chance(self.faults.elect, 1000)
+            && let Some(id) = self.any_up()
+        {
+            let pre_vote = self.dice.chance(1, 2);
+            self.cluster.elect(id, pre_vote);
+        }
+        if self.dice.chance(self.faults.snapshot, 1000)
+            && let Some(id) = self.any_up()
+        {
+            self.cluster.replica(id).snapshot_now();
+            if self.dice.chance(1, 2) {
+                let upto = self.dice.below(40);
+                self.cluster.replica(id).purge(upto);
+                self.cluster.settle(id);
+            }
+        }
+    }
+
+    fn change(&mut self) {
+        let Some(leader) = self.cluster.leader() else { return };
+        let effective = self.cluster.node(leader).replica.effective_membership().membership.clone();
+        let ids = self.cluster.ids();
+        let mut some =
+            || -> BTreeSet<u64> { ids.iter().filter(|_| self.dice.chance(1, 2)).copied().collect() };
+        let (target, learners) = (some(), some());
+        let Some(current) = effective.configs().last().cloned() else { return };
+        if target.is_empty() {
+            return;
+        }
+        let next = match self.dice.below(3) {
+            0 => Membership::new(vec![target], learners),
+            1 => effective.to_uniform(true),
+            _ => Membership::new(vec![current, target], learners),
+        };
+        let retain = self.dice.chance(1, 2);
+        let finish = next.is_joint().then_some(retain);
+        let _ = self.cluster.change(leader, next, finish);
+    }
+
+    /// I18: when nothing goes wrong any more, there is a leader, it commits, and everyone comes in step.
+    fn recover(&mut self) {
+        let cluster = &mut self.cluster;
+        cluster.say(|| "all heals".to_string());
+        cluster.heal();
+        for id in cluster.ids() {
+            if !cluster.node(id).up {
+                cluster.restart(id);
+            }
+        }
+        let founded = cluster.nodes.values().any(|node| node.replica.effective_membership().log_id.is_some());
+        if !founded {
+            return;
+        }
+        let mut goal = None;
+        for _ in 0..RECOVERY_MS_MAX / 50 {
+            cluster.run(50);
+            let Some(leader) = cluster.leader() else { continue };
+            let node = cluster.node(leader);
+            match goal {
+                Some(goal) if goal < node.seen_committed => {
+                    let membership = node.replica.effective_membership().membership.clone();
+                    let members = membership.nodes();
+                    let in_step = members.iter().all(|id| cluster.node(*id).sm.next() > goal);
+                    if in_step && !membership.is_joint() {
+                        return;
+                    }
+                }
+                _ => goal = cluster.propose(leader, 1).ok().map(|log_id| log_id.index),
+            }
+        }
+        for node in self.cluster.nodes.values() {
+            println!("{}: {:#?}", node.id, node.replica);
+        }
+        panic!("I18: no recovery within {RECOVERY_MS_MAX} ms");
+    }
+}
+
+fn run_as<L: Ids>(seed: u64, dice: Dice, trace: Option<Trace>) -> (u64, u64) {
+    let mut chaos: Chaos<L> = Chaos::new(seed, dice, trace);
+    let steps = 200 + chaos.dice.below(1500);
+    for _ in 0..steps {
+        chaos.step();
+    }
+    chaos.recover();
+    (chaos.cluster.ghost.elections, chaos.cluster.ghost.committed_end())
+}
+
+/// Runs one seed; says how many elections were won and how many entries committed.
+fn run(seed: u64, trace: Option<Trace>) -> (u64, u64) {
+    let mut dice = Dice(seed);
+    if dice.chance(1, 2) { run_as::<Adv>(seed, dice, trace) } else { run_as::<Std>(seed, dice, trace) }
+}
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().and_then(|value| value.parse().ok())
+}
+
+/// Runs a seed again with its trace, and shows the end of it.
+fn explain(seed: u64) {
+    let trace = Trace::default();
+    let _ = catch_unwind(AssertUnwindSafe(|| run(seed, Some(trace.clone()))));
+    let lines = trace.borrow();
+    let shown = number("LINES").map_or(TRACE_LINES_SHOWN, |lines| lines as usize);
+    for line in lines.iter().take(2).chain(lines.iter().skip(2.max(lines.len().saturating_sub(shown)))) {
+        println!("{line}");
+    }
+}
+
+#[test]
+fn every_seed_keeps_the_invariants_and_recovers() {
+    if let Some(seed) = number("SEED") {
+        explain(seed);
+        run(seed, None);
+        return;
+    }
+    let first = number("FIRST").unwrap_or(1);
+    let seeds = number("SEEDS").unwrap_or(SEEDS_DEFAULT);
+    let (mut elections, mut commits) = (0, 0);
+    for seed in first..first + seeds {
+        match catch_unwind(AssertUnwindSafe(|| run(seed, None))) {
+            Ok((won, committed)) => {
+                elections += won;
+                commits += committed;
+            }
+            Err(_) => {
+                explain(seed);
+                panic!("seed {seed} fails");
+            }
+        }
+    }
+    println!("{seeds} seeds: {elections} elections won, {commits} entries committed");
+    assert!(elections > seeds && commits > seeds, "the schedules do not get anywhere");
+}
+
+#[test]
+fn a_seed_repeats_itself() {
+    let traces: Vec<Trace> = (0..2).map(|_| Trace::default()).collect();
+    for trace in &traces {
+        run(11, Some(trace.clone()));
+    }
+    assert!(traces[0].borrow().len() > 100);
+    assert_eq!(traces[0], traces[1]);
+}

@@ -1,0 +1,314 @@
+//! What a node's loops do, one effect at a time. Each says whether there was anything to do.
+
+use quorate_core::log::next_index;
+use quorate_core::work::Ask;
+use quorate_core::work::Write;
+
+use super::cluster::Cluster;
+use super::node::Stream;
+use super::wire::Body;
+use super::wire::Context;
+use super::wire::DiskOp;
+use super::wire::Envelope;
+use super::wire::Ids;
+use super::wire::Opt;
+
+impl<L: Ids> Cluster<L> {
+    /// Pulls one write and does it: readers see it, a crash may still take it.
+    pub fn write(&mut self, id: u64) -> bool {
+        let node = self.node_mut(id);
+        let Some(write) = node.replica.next_write() else { return false };
+        let (seq, op) = match write {
+            Write::Vote { seq, vote } => (Some(seq), DiskOp::Vote(vote)),
+            Write::Append { seq, first, last } => {
+                let entries: Vec<_> = node.pending.drain(..(last.index - first + 1) as usize).collect();
+                assert_eq!(
+                    entries.first().unwrap().id.index,
+                    first,
+                    "appends come in the order of their entries"
+                );
+                assert_eq!(entries.last().unwrap().id, last);
+                (Some(seq), DiskOp::Append(entries))
+            }
+            Write::Truncate { seq, after } => (Some(seq), DiskOp::Truncate(after)),
+            Write::Purge { upto } => (None, DiskOp::Purge(upto)),
+            Write::Committed { commit } => (None, DiskOp::Committed(commit)),
+        };
+        node.view.apply(&op);
+        if let Some(seq) = seq {
+            node.replica.written(seq);
+        }
+        match &op {
+            DiskOp::Purge(upto) => node.replica.purge_finished(upto),
+            DiskOp::Committed(commit) => node.replica.commit_saved(commit.clone()),
+            _ => {}
+        }
+        node.behind.push_back((seq, op));
+        self.settle(id);
+        true
+    }
+
+    /// The first `count` writes that were done become durable.
+    pub fn flush(&mut self, id: u64, count: usize) -> bool {
+        let mut seq = None;
+        for _ in 0..count {
+            let Some((number, op)) = self.node_mut(id).behind.pop_front() else { break };
+            match &op {
+                DiskOp::Vote(vote) => Self::check_vote_grows(self.node(id).durable.vote.as_ref(), vote),
+                DiskOp::Append(entries) => {
+                    let first = entries.first().map_or(0, |entry| entry.id.index);
+                    let durable = &self.node(id).durable;
+                    let prev = first.checked_sub(1).and_then(|index| durable.get(index));
+                    let prev = prev.map(|entry| entry.id.clone()).or_else(|| durable.purged.clone());
+                    let entries = entries.clone();
+                    self.note_entries(&entries, prev.as_ref());
+                }
+                _ => {}
+            }
+            let node = self.node_mut(id);
+            node.durable.apply(&op);
+            seq = number.or(seq);
+        }
+        let Some(seq) = seq else { return false };
+        let now = self.node(id).clock.at(self.now_us);
+        self.replica(id).flushed(now, seq);
+        self.settle(id);
+        true
+    }
+
+    /// Hands the next committed entries to the state machine.
+    pub fn apply_begin(&mut self, id: u64) -> bool {
+        let node = self.node_mut(id);
+        if node.applying.is_some() || node.installing {
+            return false;
+        }
+        node.applying = node.replica.next_apply();
+        let some = node.applying.is_some();
+        self.settle(id);
+        some
+    }
+
+    /// The state machine has applied them; clients get their answers.
+    pub fn apply_end(&mut self, id: u64) -> bool {
+        let node = self.node_mut(id);
+        let Some(apply) = node.applying.take() else { return false };
+        for index in apply.first..=apply.last.index {
+            let entry = node.view.get(index).unwrap_or_else(|| panic!("{id}: entry {index} cannot be read"));
+            node.sm.apply(&entry.clone());
+        }
+        assert_eq!(node.sm.last.as_ref(), Some(&apply.last), "{id}: another entry was applied");
+        let end = apply.last.index + 1;
+        node.replica.applied_to(apply.last);
+        let (done, waiting) = node.clients.drain(..).partition(|client| client.index < end);
+        node.clients = waiting;
+        let done: Vec<_> = done;
+        for client in done {
+            assert!(self.ghost.is_committed(&client), "I13: {client} was acknowledged and is not committed");
+            self.ghost.floor = self.ghost.floor.max(client.index + 1);
+        }
+        let sm = self.node(id).sm.clone();
+        self.ghost.check_image(&sm);
+        self.settle(id);
+        true
+    }
+
+    pub fn install_begin(&mut self, id: u64) -> bool {
+        let node = self.node_mut(id);
+        if node.installing || node.replica.next_install().is_none() {
+            return false;
+        }
+        assert!(node.applying.is_none(), "nothing is applied while a snapshot is installed");
+        node.installing = true;
+        true
+    }
+
+    pub fn install_end(&mut self, id: u64) -> bool {
+        let node = self.node_mut(id);
+        if !node.installing {
+            return false;
+        }
+        node.installing = false;
+        let (image, from, req) = node.offered.take().unwrap();
+        assert!(image.next() >= node.sm.next(), "I17: an install moves the state back");
+        node.sm = image.clone();
+        node.snapshot = Some(image);
+        if let Some(reply) = node.replica.installed() {
+            let body = Body::SnapshotReply(reply.message);
+            node.replies.push((reply.after, Envelope { from: id, to: from, req, body }));
+        }
+        self.settle(id);
+        true
+    }
+
+    pub fn build_begin(&mut self, id: u64) -> bool {
+        let node = self.node_mut(id);
+        if !node.replica.next_build() {
+            return false;
+        }
+        node.building = Some(node.sm.clone());
+        self.settle(id);
+        true
+    }
+
+    pub fn build_end(&mut self, id: u64) -> bool {
+        let Some(image) = self.node_mut(id).building.take() else { return false };
+        self.ghost.check_image(&image);
+        let node = self.node_mut(id);
+        let last = image.last.clone();
+        if image.next() > node.snapshot.as_ref().map_or(0, |snapshot| snapshot.next()) {
+            node.snapshot = Some(image);
+        }
+        node.replica.built(last.clone());
+        self.say(|| format!("{id} builds a snapshot up to {}", Opt(last.as_ref())));
+        self.settle(id);
+        true
+    }
+
+    fn request(&mut self, from: u64, to: u64, context: Context<L>, body: Body<L>) {
+        self.requests += 1;
+        let req = self.requests;
+        self.node_mut(from).contexts.insert(req, (to, context));
+        self.post(Envelope { from, to, req, body });
+    }
+
+    pub fn ask(&mut self, id: u64, peer: u64) -> bool {
+        let Some(ask) = self.replica(id).next_ask(&peer) else { return false };
+        let (context, body) = match ask {
+            Ask::PreVote(request) => (Context::PreVote(request.vote.clone()), Body::PreVote(request)),
+            Ask::Vote(request) => {
+                self.ghost.vote_leaves(id, &request.vote);
+                (Context::Vote(request.vote.clone()), Body::Vote(request))
+            }
+            Ask::Transfer(transfer) => (Context::Transfer, Body::Transfer(transfer)),
+        };
+        self.request(id, peer, context, body);
+        self.settle(id);
+        true
+    }
+
+    pub fn heartbeat(&mut self, id: u64, peer: u64) -> bool {
+        let now = self.node(id).clock.at(self.now_us);
+        let Some(send) = self.replica(id).next_heartbeat(now, &peer) else { return false };
+        let body = Body::Heartbeat { vote: send.vote, prev: send.prev, commit: send.commit };
+        self.request(id, peer, Context::Heartbeat(send.ticket), body);
+        self.settle(id);
+        true
+    }
+
+    /// Pulls an append for `peer`; its entries are read later.
+    pub fn append_begin(&mut self, id: u64, peer: u64) -> bool {
+        let now = self.node(id).clock.at(self.now_us);
+        let had = self.node(id).replica.has_append(&peer);
+        let send = self.replica(id).next_append(now, &peer);
+        if let Some(send) = send {
+            assert_eq!(
+                next_index(send.prev.as_ref()),
+                send.first,
+                "an append stands behind an entry, or at the start"
+            );
+            self.node_mut(id).sends.push((peer, send));
+        }
+        self.settle(id);
+        had
+    }
+
+    /// Reads the entries of the oldest append that was pulled, all but the last `short`, and sends it.
+    pub fn append_end(&mut self, id: u64, short: u64) -> bool {
+        if self.node(id).sends.is_empty() {
+            return false;
+        }
+        let (peer, send) = self.node_mut(id).sends.remove(0);
+        let node = self.node_mut(id);
+        let session = node.replica.peer_ready(&peer).session;
+        let least = send.end.min(send.first + 1);
+        let end = send.end.saturating_sub(short).max(least);
+        let entries: Option<Vec<_>> = (send.first..end).map(|index| node.view.get(index).cloned()).collect();
+        let stale = !node.replica.sent(&peer, &send.ticket, end, 100 * (end - send.first));
+        if stale {
+            self.settle(id);
+            return true;
+        }
+        let entries = entries.unwrap_or_else(|| panic!("{id}: entries {}..{end} cannot be read", send.first));
+        if let Some(last) = entries.last() {
+            assert_eq!(
+                self.node(id).replica.log().get(last.id.index).as_ref(),
+                Some(&last.id),
+                "a stale entry was read"
+            );
+        }
+        self.note_entries(&entries, send.prev.as_ref());
+        let context = Context::Append { ticket: send.ticket, session, prev: send.prev.clone() };
+        let body = Body::Append { vote: send.vote, prev: send.prev, entries, commit: send.commit };
+        let req = self.requests + 1;
+        let streams = &mut self.node_mut(id).streams;
+        let stream = streams.entry(peer).or_insert_with(|| Stream { session, requests: Default::default() });
+        if stream.session != session {
+            *stream = Stream { session, requests: Default::default() };
+        }
+        stream.requests.push_back((req, None));
+        self.request(id, peer, context, body);
+        self.settle(id);
+        true
+    }
+
+    pub fn send_snapshot(&mut self, id: u64, peer: u64) -> bool {
+        let now = self.node(id).clock.at(self.now_us);
+        let Some(send) = self.replica(id).next_snapshot(now, &peer) else { return false };
+        let image = self.node(id).snapshot.clone().unwrap_or_else(|| panic!("{id}: no snapshot to send"));
+        let context = Context::Snapshot { ticket: send.ticket, last: image.last.clone() };
+        self.request(id, peer, context, Body::Snapshot { vote: send.vote, image });
+        self.settle(id);
+        true
+    }
+
+    /// Tells the replica that its deadline has come, if it has.
+    pub fn timeout(&mut self, id: u64) -> bool {
+        let now = self.node(id).clock.at(self.now_us);
+        if self.node(id).replica.deadline().is_none_or(|deadline| now < deadline) {
+            return false;
+        }
+        let dice = self.dice.roll();
+        self.replica(id).timeout(now, dice);
+        self.settle(id);
+        true
+    }
+
+    /// A node that shall take over does so as soon as it can, or gives up.
+    pub fn take_over(&mut self, id: u64) -> bool {
+        let Some(transfer) = self.node(id).takeovers.first().cloned() else { return false };
+        let Some(outcome) = self.node(id).replica.transfer_outcome(&transfer) else { return false };
+        self.node_mut(id).takeovers.remove(0);
+        if outcome.is_ok() {
+            let (now, dice) = (self.node(id).clock.at(self.now_us), self.dice.roll());
+            self.replica(id).take_over(now, dice);
+        }
+        self.settle(id);
+        true
+    }
+
+    /// Everything that the node can do by itself now, once.
+    pub fn work(&mut self, id: u64) -> bool {
+        if !self.node(id).up {
+            return false;
+        }
+        let mut did = false;
+        while self.write(id) {
+            did = true;
+        }
+        did |= self.flush(id, usize::MAX);
+        did |= self.apply_begin(id) | self.apply_end(id);
+        did |= self.install_begin(id) | self.install_end(id);
+        did |= self.build_begin(id) | self.build_end(id);
+        did |= self.take_over(id);
+        for peer in self.ids().into_iter().filter(|peer| *peer != id) {
+            did |= self.ask(id, peer);
+            did |= self.heartbeat(id, peer);
+            while self.append_begin(id, peer) {
+                did = true;
+                self.append_end(id, 0);
+            }
+            did |= self.send_snapshot(id, peer);
+        }
+        did
+    }
+}

@@ -1,0 +1,169 @@
+//! What clients and operators do to a cluster, and what befalls it.
+
+use std::collections::BTreeSet;
+
+use quorate_core::ChangeRefusal;
+use quorate_core::Membership;
+use quorate_core::Refusal;
+
+use super::cluster::Cluster;
+use super::node::Reading;
+use super::wire::Entry;
+use super::wire::Id;
+use super::wire::Ids;
+use super::wire::Members;
+use super::wire::Payload;
+
+impl<L: Ids> Cluster<L> {
+    pub fn initialize(&mut self, id: u64, voters: BTreeSet<u64>) -> bool {
+        let (now, dice) = (self.node(id).clock.at(self.now_us), self.dice.roll());
+        let membership = Membership::new(vec![voters], []);
+        let Ok(log_id) = self.replica(id).initialize(now, dice, membership.clone()) else { return false };
+        let entry = Entry { id: log_id, payload: Payload::Config(membership) };
+        self.node_mut(id).pending.push_back(entry);
+        self.settle(id);
+        true
+    }
+
+    pub fn propose(&mut self, id: u64, count: u64) -> Result<Id<L>, Refusal<L>> {
+        let now = self.node(id).clock.at(self.now_us);
+        let last = self.replica(id).propose(now, count)?;
+        for index in last.index + 1 - count..=last.index {
+            self.ops += 1;
+            let entry =
+                Entry { id: Id::<L>::new(last.leader_id.clone(), index), payload: Payload::Op(self.ops) };
+            let node = self.node_mut(id);
+            node.clients.push(entry.id.clone());
+            node.pending.push_back(entry);
+        }
+        self.settle(id);
+        Ok(last)
+    }
+
+    pub fn change(
+        &mut self,
+        id: u64,
+        next: Membership<u64>,
+        finish: Option<bool>,
+    ) -> Result<Id<L>, ChangeRefusal<L>> {
+        let now = self.node(id).clock.at(self.now_us);
+        let log_id = self.replica(id).propose_membership(now, next.clone(), finish)?;
+        self.say(|| format!("{id} proposes {}", Members(&next)));
+        let entry = Entry { id: log_id.clone(), payload: Payload::Config(next) };
+        self.node_mut(id).pending.push_back(entry);
+        self.settle(id);
+        Ok(log_id)
+    }
+
+    /// A read that asks a quorum.
+    pub fn read(&mut self, id: u64) -> Result<(), Refusal<L>> {
+        let floor = self.ghost.floor;
+        let read = self.replica(id).read()?;
+        self.replica(id).heartbeat_now();
+        self.node_mut(id).reads.push(Reading { read, floor, leased: false });
+        self.settle(id);
+        Ok(())
+    }
+
+    /// A read by the lease alone; false if there is none.
+    pub fn read_leased(&mut self, id: u64) -> bool {
+        let now = self.node(id).clock.at(self.now_us);
+        let floor = self.ghost.floor;
+        if !self.node(id).replica.read_leased(now, None) {
+            return false;
+        }
+        let Ok(read) = self.replica(id).read() else { return false };
+        self.node_mut(id).reads.push(Reading { read, floor, leased: true });
+        self.settle(id);
+        true
+    }
+
+    pub fn transfer(&mut self, id: u64, to: u64) {
+        let now = self.node(id).clock.at(self.now_us);
+        self.replica(id).transfer(now, to);
+        self.settle(id);
+    }
+
+    pub fn elect(&mut self, id: u64, pre_vote: bool) {
+        let (now, dice) = (self.node(id).clock.at(self.now_us), self.dice.roll());
+        self.replica(id).elect(now, dice, pre_vote);
+        self.settle(id);
+    }
+
+    /// Stops a node; of the writes on their way to its disk, the first `keep` made it.
+    pub fn crash(&mut self, id: u64, keep: usize, keep_state: bool) {
+        self.node_mut(id).crash(keep, keep_state);
+        // Whoever asked it, or was to be answered by it, will not hear from it.
+        let waiting: Vec<(u64, u64)> = self
+            .nodes
+            .values()
+            .flat_map(|node| node.contexts.iter().map(|(req, (peer, _))| (node.id, *req, *peer)))
+            .filter(|(_, _, peer)| *peer == id)
+            .map(|(asker, req, _)| (asker, req))
+            .collect();
+        for (asker, req) in waiting {
+            let answered = self.net.iter().any(|envelope| envelope.req == req && envelope.to == asker);
+            let under_way = self.net.iter().any(|envelope| envelope.req == req && envelope.to == id);
+            if !answered && !under_way {
+                self.net.push(super::wire::Envelope {
+                    from: id,
+                    to: asker,
+                    req,
+                    body: super::wire::Body::Lost,
+                });
+            }
+        }
+    }
+
+    pub fn restart(&mut self, id: u64) {
+        let (now, dice, options) = (self.now_us, self.dice.roll(), self.options.clone());
+        self.node_mut(id).restart(options, now, dice);
+        self.settle(id);
+    }
+
+    /// Cuts every link between two groups, in both directions.
+    pub fn partition(&mut self, one: &BTreeSet<u64>) {
+        let ids = self.ids();
+        for (from, to) in ids.iter().flat_map(|from| ids.iter().map(move |to| (*from, *to))) {
+            if one.contains(&from) != one.contains(&to) {
+                self.cut.insert((from, to));
+            }
+        }
+    }
+
+    pub fn heal(&mut self) {
+        self.cut.clear();
+    }
+
+    /// Delivers everything and does all work until nothing is left to do, time standing still.
+    pub fn stabilize(&mut self) {
+        for _ in 0..10_000 {
+            let mut did = false;
+            for id in self.ids() {
+                did |= self.work(id);
+            }
+            let under_way = self.net.len();
+            for _ in 0..under_way {
+                self.deliver(0);
+                did = true;
+            }
+            if !did {
+                return;
+            }
+        }
+        panic!("I18: a storm of messages that does not end");
+    }
+
+    /// Lets `ms` pass, in steps of a few milliseconds, with timeouts and everything that follows.
+    pub fn run(&mut self, ms: u64) {
+        for _ in 0..ms.div_ceil(5) {
+            self.now_us += 5_000;
+            for id in self.ids() {
+                if self.node(id).up {
+                    self.timeout(id);
+                }
+            }
+            self.stabilize();
+        }
+    }
+}

@@ -1,0 +1,280 @@
+//! The cluster as a whole: nodes, messages under way, time; and what is checked after every step.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::rc::Rc;
+
+use quorate_core::Options;
+use quorate_core::Replica;
+use quorate_core::ids::Vote;
+use quorate_core::log::next_index;
+use quorate_core::quorum;
+use quorate_core::work::Born;
+use quorate_core::work::Event;
+
+use super::dice::Dice;
+use super::ghost::Ghost;
+use super::node::Clock;
+use super::node::Node;
+use super::wire::Body;
+use super::wire::Entry;
+use super::wire::Envelope;
+use super::wire::Id;
+use super::wire::Ids;
+use super::wire::Members;
+use super::wire::Payload;
+
+/// What happened, line by line; shared, so that it survives a panic.
+pub type Trace = Rc<RefCell<Vec<String>>>;
+
+pub struct Cluster<L: Ids> {
+    pub nodes: BTreeMap<u64, Node<L>>,
+    pub net: Vec<Envelope<L>>,
+    /// Links that are cut, from and to.
+    pub cut: BTreeSet<(u64, u64)>,
+    pub now_us: u64,
+    pub options: Options,
+    pub ghost: Ghost<L>,
+    pub dice: Dice,
+    pub trace: Option<Trace>,
+    pub requests: u64,
+    pub ops: u64,
+}
+
+impl<L: Ids> Cluster<L> {
+    pub fn new(options: Options, seed: u64, trace: Option<Trace>) -> Self {
+        Self {
+            nodes: BTreeMap::new(),
+            net: Vec::new(),
+            cut: BTreeSet::new(),
+            now_us: 0,
+            options,
+            ghost: Ghost::new(),
+            dice: Dice(seed),
+            trace,
+            requests: 0,
+            ops: 0,
+        }
+    }
+
+    pub fn add_node(&mut self, clock: Clock) -> u64 {
+        let id = self.nodes.len() as u64 + 1;
+        let dice = self.dice.roll();
+        self.nodes.insert(id, Node::new(id, self.options.clone(), clock, self.now_us, dice));
+        id
+    }
+
+    pub fn say(&self, line: impl FnOnce() -> String) {
+        if let Some(trace) = &self.trace {
+            trace.borrow_mut().push(line());
+        }
+    }
+
+    pub fn node(&self, id: u64) -> &Node<L> {
+        &self.nodes[&id]
+    }
+
+    pub fn node_mut(&mut self, id: u64) -> &mut Node<L> {
+        self.nodes.get_mut(&id).unwrap()
+    }
+
+    pub fn replica(&mut self, id: u64) -> &mut Replica<L> {
+        &mut self.node_mut(id).replica
+    }
+
+    pub fn ids(&self) -> Vec<u64> {
+        self.nodes.keys().copied().collect()
+    }
+
+    /// The node that leads with the greatest vote.
+    pub fn leader(&self) -> Option<u64> {
+        let leading = self.nodes.values().filter(|node| node.up && node.replica.leading().is_some());
+        leading.max_by_key(|node| node.replica.vote().leader_id.term()).map(|node| node.id)
+    }
+
+    /// After each step of a node: its new entries stand in line, its replies leave, and all invariants hold.
+    pub fn settle(&mut self, id: u64) {
+        if !self.node(id).up {
+            return;
+        }
+        self.take_born(id);
+        for event in self.replica(id).take_events() {
+            self.note_event(id, event);
+        }
+        self.release_replies(id);
+        self.note_commit(id);
+        self.check_leader(id);
+        self.finish_reads(id);
+        if let Err(broken) = self.node(id).replica.check() {
+            panic!("{id}: {broken}");
+        }
+    }
+
+    fn take_born(&mut self, id: u64) {
+        for born in self.replica(id).take_born() {
+            let entry = match born {
+                Born::Blank(log_id) => Entry { id: log_id, payload: Payload::Blank },
+                Born::Membership(log_id, membership) => {
+                    self.say(|| format!("{id} proposes {}", Members(&membership)));
+                    Entry { id: log_id, payload: Payload::Config((*membership).clone()) }
+                }
+            };
+            self.node_mut(id).pending.push_back(entry);
+        }
+    }
+
+    fn note_event(&mut self, id: u64, event: Event<L>) {
+        match event {
+            Event::Campaign { vote, pre } => {
+                let word = if pre { "asks for pre-votes" } else { "campaigns" };
+                self.say(|| format!("{id} {word} {}", vote.leader_id));
+            }
+            Event::Leading(vote) => {
+                self.say(|| format!("{id} leads {}", vote.leader_id));
+                let log = self.node(id).replica.log().clone();
+                self.ghost.leads(id, &vote, &log);
+            }
+            Event::SteppedDown(vote) => self.say(|| format!("{id} steps down for {vote}")),
+            Event::Truncated(index) => {
+                self.say(|| format!("{id} truncates from {index}"));
+                self.node_mut(id).clients.retain(|client| client.index < index);
+            }
+            Event::Installed(last) => {
+                self.say(|| format!("{id} installed {last}"));
+                let node = self.node_mut(id);
+                node.seen_committed = node.seen_committed.max(last.index + 1);
+                node.clients.retain(|client| client.index > last.index);
+            }
+            Event::Reverted { peer, .. } => panic!("{id}: {peer} lost entries that no crash took"),
+            Event::Contradiction(index) => panic!("{id}: a leader contradicts the commit at {index}"),
+            Event::TransferAbandoned(to) => self.say(|| format!("{id} gives up the transfer to {to}")),
+        }
+    }
+
+    /// Replies leave when what they wait for is durable. I1 counts what left.
+    pub fn release_replies(&mut self, id: u64) {
+        let flushed = self.node(id).replica.flushed_seq();
+        let (free, wait) =
+            self.node_mut(id).replies.drain(..).partition(|(after, _): &(u64, _)| *after <= flushed);
+        self.node_mut(id).replies = wait;
+        let free: Vec<(u64, Envelope<L>)> = free;
+        for (_, envelope) in free {
+            if let Body::VoteReply(reply) = &envelope.body
+                && reply.granted
+            {
+                self.ghost.vote_leaves(id, &reply.vote);
+            }
+            self.post(envelope);
+        }
+    }
+
+    /// Puts a message on its way, or loses it where the link is cut: then whoever asked learns of it some time.
+    pub fn post(&mut self, envelope: Envelope<L>) {
+        if self.cut.contains(&(envelope.from, envelope.to)) {
+            self.lose(envelope);
+        } else {
+            self.net.push(envelope);
+        }
+    }
+
+    /// The message is gone. Whoever waits for an answer will be told.
+    pub fn lose(&mut self, envelope: Envelope<L>) {
+        let Envelope { from, to, req, body } = envelope;
+        if req == 0 {
+            return;
+        }
+        let lost = match body {
+            Body::Lost => Envelope { from, to, req, body },
+            body if body.is_request() => Envelope { from: to, to: from, req, body: Body::Lost },
+            _ => Envelope { from, to, req, body: Body::Lost },
+        };
+        self.net.push(lost);
+    }
+
+    fn note_commit(&mut self, id: u64) {
+        let node = self.node(id);
+        let (from, end) = (node.seen_committed, next_index(node.replica.committed()));
+        if end <= from {
+            return;
+        }
+        let leads = node.replica.leading().is_some();
+        if leads {
+            self.check_durable_quorum(id);
+        }
+        let by = self.node(id).replica.vote().leader_id.to_committed();
+        for index in from..end {
+            let node = self.node(id);
+            let log_id = node.replica.log().get(index);
+            let entry = log_id.and_then(|log_id| node.entry(&log_id)).cloned();
+            let Some(entry) = entry else { panic!("{id}: committed {index} is not held") };
+            self.ghost.committed(&entry, &by);
+        }
+        self.node_mut(id).seen_committed = end;
+        let node = self.node(id);
+        let commit = node.replica.committed().cloned();
+        self.say(|| format!("{id} commits {}", commit.unwrap()));
+    }
+
+    /// I7, I8: what a leader counts as committed is its own entry, on the disks of a quorum.
+    fn check_durable_quorum(&self, id: u64) {
+        let replica = &self.node(id).replica;
+        let commit = replica.committed().unwrap();
+        assert_eq!(commit.leader_id, replica.vote().leader_id.to_committed(), "I8: an own entry is counted");
+        let configs = replica.effective_membership().membership.configs().to_vec();
+        let durable = quorum::is_quorum(&configs, |voter| {
+            let node = self.node(*voter);
+            let snapshot = node.snapshot.as_ref().map_or(0, |snapshot| snapshot.next());
+            commit.index < snapshot || node.durable.holds(commit)
+        });
+        assert!(durable, "I7: {commit} is not on the disks of a quorum");
+    }
+
+    /// I3: a leader's log only grows.
+    fn check_leader(&mut self, id: u64) {
+        let node = self.node_mut(id);
+        let leading = node.replica.leading().is_some();
+        let now = leading.then(|| (node.replica.vote().clone(), node.replica.log().next_index()));
+        if let (Some((before, end)), Some((vote, now_end))) = (&node.led, &now)
+            && before == vote
+        {
+            assert!(now_end >= end, "I3: leader {id} removed entries of its own log");
+        }
+        node.led = now;
+    }
+
+    /// I14: a read that completes has seen whatever anyone saw before it began.
+    fn finish_reads(&mut self, id: u64) {
+        let reads = std::mem::take(&mut self.node_mut(id).reads);
+        for reading in reads {
+            let node = self.node(id);
+            let confirmed = reading.leased || node.replica.read_confirmed(&reading.read) == Some(true);
+            let lost = !reading.leased && node.replica.read_confirmed(&reading.read).is_none();
+            let seen = node.sm.next();
+            if confirmed && seen > reading.read.log_id.index {
+                let kind = if reading.leased { "I15: a lease read" } else { "I14: a read" };
+                assert!(seen >= reading.floor, "{kind} saw {seen}, others {} before", reading.floor);
+                self.ghost.floor = self.ghost.floor.max(seen);
+                self.say(|| format!("{id} reads up to {}", seen - 1));
+            } else if lost {
+                self.say(|| format!("{id} fails a read"));
+            } else {
+                self.node_mut(id).reads.push(reading);
+            }
+        }
+    }
+
+    /// I4 where an entry leaves a node or is durable: what only stood in memory may be lost and proposed anew.
+    pub fn note_entries(&mut self, entries: &[Entry<L>], prev: Option<&Id<L>>) {
+        let mut prev = prev.cloned();
+        for entry in entries {
+            self.ghost.seen(entry, prev.as_ref());
+            prev = Some(entry.id.clone());
+        }
+    }
+
+    /// I9: what a disk holds as the vote only grows.
+    pub fn check_vote_grows(before: Option<&Vote<L>>, after: &Vote<L>) {
+        assert!(before.is_none_or(|before| before < after), "I9: {after} was saved over {before:?}");
+    }
+}
