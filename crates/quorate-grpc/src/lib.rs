@@ -7,6 +7,8 @@ mod backoff;
 mod codec;
 mod error;
 mod handshake;
+#[cfg(test)]
+mod handshake_tests;
 mod identity;
 mod io;
 mod metrics;

@@ -27,7 +27,7 @@ use crate::backoff;
 use crate::codec;
 use crate::error::TransportError;
 use crate::identity::PeerAddress;
-use crate::peer::{LaneKind, Link, Peer};
+use crate::peer::{LaneKind, Link, Peer, bounded};
 use crate::snapshot::SnapshotFiles;
 use crate::snapshot_send::{SendError, Transfer};
 use crate::transport::Transport;
@@ -191,8 +191,7 @@ where
         let ttl = option.hard_ttl();
         let answer = async {
             let payload = codec::encode("a request", question)?;
-            let mut request = tonic::Request::new(message(payload));
-            request.set_timeout(ttl);
+            let request = bounded(message(payload), ttl);
             let answer = self.peer.request(LaneKind::Control, ttl, |link| send(link, request)).await?;
             read_message(&answer)
         };
@@ -210,8 +209,7 @@ where
         let mut cutter = Cutter::new(rpc, link.session.message_size_max);
         let part = cutter.next_part().inspect_err(|error| self.peer.note_failure(error))?;
         let Some(part) = part else { return Ok(AppendEntriesResponse::Success) };
-        let mut request = tonic::Request::new(part.message);
-        request.set_timeout(ttl);
+        let request = bounded(part.message, ttl);
         let send = |mut link: Link| async move { link.client.append_entries(request).await };
         let left = deadline.saturating_duration_since(Instant::now());
         let answer = read_message(&self.peer.request(lane, left, send).await?)?;

@@ -31,6 +31,9 @@ pub(crate) const STREAM_WINDOW: u32 = 2 * 1024 * 1024;
 /// that nobody reads leaves room for others.
 pub(crate) const CONNECTION_WINDOW: u32 = 8 * 1024 * 1024;
 
+/// How long after its sender has given a request up the receiver drops it.
+const ABANDONED_AFTER: Duration = Duration::from_secs(1);
+
 pub(crate) type Client = wire::peer_client::PeerClient<Channel>;
 
 /// What a connection to a peer is for.
@@ -175,6 +178,9 @@ impl Peer {
         {
             return Err(error.clone());
         }
+        if self.inner.upgrade().is_none_or(|inner| inner.is_closing()) {
+            return Err(self.connect_error("this node is shutting down"));
+        }
         let mut lane = self.lane(kind);
         match &*lane {
             Lane::Dialing(dial) => return Ok(dial.clone()),
@@ -286,6 +292,13 @@ impl Peer {
     }
 }
 
+/// A request that the receiver drops when its sender has long stopped waiting.
+pub(crate) fn bounded<T>(message: T, ttl: Duration) -> tonic::Request<T> {
+    let mut request = tonic::Request::new(message);
+    request.set_timeout(ttl.saturating_add(ABANDONED_AFTER));
+    request
+}
+
 /// Connects, shakes hands, and begins HTTP/2, within the time for a handshake.
 pub(crate) async fn connect(
     inner: &Arc<Inner>,
@@ -332,6 +345,9 @@ async fn connect_unbounded(
             return Err(error.into());
         }
     };
+    if inner.is_closing() {
+        return Err(failed("this node is shutting down".into()));
+    }
     let options = &inner.options;
     let endpoint = Endpoint::from_static("http://peer")
         .http2_keep_alive_interval(options.keep_alive_interval)

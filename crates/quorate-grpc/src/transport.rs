@@ -212,7 +212,5 @@ async fn send_call(
     if size > max {
         return Err(TransportError::TooLarge { what: "a call".into(), size, max }.to_status());
     }
-    let mut request = tonic::Request::new(wire::CallRequest { kind, body });
-    request.set_timeout(ttl);
-    link.client.call(request).await
+    link.client.call(peer::bounded(wire::CallRequest { kind, body }, ttl)).await
 }
