@@ -74,6 +74,7 @@ impl<C: RaftTypeConfig> From<ClientWriteResponse<C>> for WriteResponse<C> {
 pub type WriteResult<C> = Result<WriteResponse<C>, ClientWriteError<C>>;
 
 /// A change of the membership, with what its entries carry besides.
+#[allow(dead_code, reason = "read by the membership changes that carry a payload")]
 pub struct ChangeMembershipRequest<C: RaftTypeConfig> {
     pub(crate) members: ChangeMembers<C::NodeId, C::Node>,
     pub(crate) retain: bool,
@@ -145,6 +146,7 @@ pub enum Precondition<C: RaftTypeConfig> {
 impl<C: RaftTypeConfig> Precondition<C> {
     /// Whether it holds on a node that is led by `leader`, whose log ends with `last_log_id`, and whose effective
     /// membership is of the entry `membership_log_id`.
+    #[allow(dead_code, reason = "called by the membership changes that set conditions")]
     pub(crate) fn check(
         &self,
         leader: Option<&CommittedLeaderIdOf<C>>,
@@ -265,5 +267,50 @@ impl From<ReadPolicy> for LinearizerOption {
 impl Display for LinearizerOption {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         Debug::fmt(self, f)
+    }
+}
+
+#[cfg(all(test, feature = "tokio-rt"))]
+mod tests {
+    use super::*;
+    use crate::vote::leader_id_adv::LeaderId;
+
+    crate::declare_raft_types!(Config);
+
+    fn leader(term: u64) -> LeaderId<u64, u64> {
+        LeaderId { term, node_id: 1 }
+    }
+
+    fn log_id(index: u64) -> LogIdOf<Config> {
+        LogIdOf::<Config>::new(leader(1), index)
+    }
+
+    #[test]
+    fn a_precondition_holds_or_says_what_is_there() {
+        let (here, last, membership) = (leader(1), log_id(5), log_id(2));
+        let check = |precondition: Precondition<Config>| {
+            precondition.check(Some(&here), Some(&last), Some(&membership))
+        };
+        let leads = |committed_leader_id| Precondition::CommittedLeaderId { committed_leader_id };
+        assert_eq!(check(leads(here)), Ok(()));
+        assert_eq!(
+            check(leads(leader(2))),
+            Err(PreconditionFailed::CommittedLeaderIdMismatch { expected: leader(2), actual: Some(here) })
+        );
+        let ends = |last_log_id| Precondition::LastLogId { last_log_id };
+        assert_eq!(check(ends(Some(last))), Ok(()));
+        assert_eq!(
+            check(ends(None)),
+            Err(PreconditionFailed::LastLogIdMismatch { expected: None, actual: Some(last) })
+        );
+        let of = |last_membership_log_id| Precondition::LastMembershipLogId { last_membership_log_id };
+        assert_eq!(check(of(Some(membership))), Ok(()));
+        assert_eq!(
+            check(of(Some(last))),
+            Err(PreconditionFailed::LastMembershipLogIdMismatch {
+                expected: Some(last),
+                actual: Some(membership)
+            })
+        );
     }
 }
