@@ -143,7 +143,7 @@ async fn truncating_all_leaves_what_was_purged() {
 
 #[tokio::test]
 async fn purge_deletes_the_beginning_and_is_remembered_past_the_end() {
-    for (upto, left) in [(0, 1..=10), (5, 6..=10), (10, 11..=10), (20, 21..=20)] {
+    for upto in [0, 5, 10, 20] {
         let dir = tempfile::tempdir().unwrap();
         let mut store = open(&dir);
         store.blocking_append(entries(1, 0..=10)).await.unwrap();
@@ -155,7 +155,7 @@ async fn purge_deletes_the_beginning_and_is_remembered_past_the_end() {
                 store = open(&dir);
             }
             assert_eq!(state(&mut store).await, (Some(id(1, 0, upto)), Some(id(1, 0, upto.max(10)))));
-            assert_eq!(indexes(&mut store).await, left.clone().collect::<Vec<_>>());
+            assert_eq!(indexes(&mut store).await, (upto + 1..11).collect::<Vec<_>>());
             assert_eq!(store.get_log_reader().await.try_get_log_entry(upto).await.unwrap(), None);
         }
         store.blocking_append(entries(2, upto.max(10) + 1..=upto.max(10) + 1)).await.unwrap();
