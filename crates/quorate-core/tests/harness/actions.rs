@@ -305,7 +305,10 @@ impl<L: Ids> Cluster<L> {
             did |= self.heartbeat(id, peer);
             while self.append_begin(id, peer) {
                 did = true;
-                self.append_end(id, 0);
+                while self.append_end(id, 0) {}
+            }
+            while self.append_end(id, 0) {
+                did = true;
             }
             did |= self.send_snapshot(id, peer);
         }
