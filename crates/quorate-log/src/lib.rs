@@ -94,6 +94,7 @@ mod segment;
 #[cfg(any(test, feature = "testing"))]
 pub mod sim_disk;
 mod snapshot;
+mod state;
 mod store;
 mod tail;
 mod tear;

@@ -12,8 +12,9 @@ use std::time::Duration;
 use crate::error::LogError;
 use crate::files::{Directory, StoredFile};
 use crate::format::{FILE_HEADER, Kind, RECORD_HEADER, Record};
-use crate::log::{Batch, Operation, Shared};
+use crate::log::Shared;
 use crate::segment::{TEMPORARY, make_spare, publish, segment_name};
+use crate::state::{Batch, Operation};
 use crate::vote::VoteFiles;
 
 /// Small writes that adjoin are gathered into one of up to this size, in bytes.
