@@ -304,7 +304,7 @@ fn refuse_mismatch(expected: &NodeTag, found: NodeTag) -> Result<(), HandshakeEr
     if expected.node_id == found.node_id && same_uid {
         Ok(())
     } else {
-        Err(HandshakeError::WrongNode { expected: expected.clone(), found })
+        Err(HandshakeError::WrongNode { expected: Box::new(expected.clone()), found: Box::new(found) })
     }
 }
 

@@ -10,7 +10,7 @@ use futures_util::task::AtomicWaker;
 use futures_util::{Stream, StreamExt};
 use quorate::RaftTypeConfig;
 use quorate::entry::RaftEntry;
-use quorate::rpc::AppendEntriesRequest;
+use quorate::raft::AppendEntriesRequest;
 use quorate::type_config::alias::{LogIdOf, VoteOf};
 use tokio::sync::Notify;
 use tokio::time::Instant;

@@ -72,9 +72,9 @@ pub enum HandshakeError {
     )]
     WrongNode {
         /// Who was looked for.
-        expected: NodeTag,
+        expected: Box<NodeTag>,
         /// Who answered.
-        found: NodeTag,
+        found: Box<NodeTag>,
     },
     /// A node reached itself.
     #[error("the node reached itself at {address}; a peer address in the membership is its own")]

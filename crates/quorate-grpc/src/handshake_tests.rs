@@ -147,7 +147,10 @@ async fn an_address_of_another_node_is_noticed() {
     let (a, b) = (Node::new(1).admission(), Node::new(2).admission());
     for expected in [tag(3), NodeTag { uid: Some(7), ..tag(2) }] {
         let error = refused_by_listener(&a, Some(&expected), &b).await;
-        assert_eq!(error, HandshakeError::WrongNode { expected, found: tag(2) });
+        assert_eq!(
+            error,
+            HandshakeError::WrongNode { expected: Box::new(expected), found: Box::new(tag(2)) }
+        );
     }
     // Where the membership holds no uids, the id has to do.
     let (dialing, listening) = meet(&a, Some(&NodeTag { uid: None, ..tag(2) }), &b).await;
@@ -280,7 +283,7 @@ async fn a_fresh_node_joins_the_cluster_that_addresses_it_by_its_uid() {
     assert_eq!(error, HandshakeError::NoCluster { node_id: "2".into() });
     let expected = NodeTag { uid: Some(7), ..tag(2) };
     let error = refused_by_listener(&a, Some(&expected), &b).await;
-    assert_eq!(error, HandshakeError::WrongNode { expected, found: tag(2) });
+    assert_eq!(error, HandshakeError::WrongNode { expected: Box::new(expected), found: Box::new(tag(2)) });
     assert_eq!(b.roster().cluster_id(), None);
 }
 

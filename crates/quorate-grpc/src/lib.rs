@@ -22,6 +22,14 @@ mod snapshot_receive;
 mod snapshot_send;
 mod transport;
 
+#[cfg(test)]
+#[path = "../tests/common/mod.rs"]
+mod common;
+#[cfg(test)]
+extern crate self as quorate_grpc;
+#[cfg(test)]
+mod wire_tests;
+
 mod wire {
     #![allow(missing_docs, unreachable_pub, clippy::all, clippy::restriction)]
     tonic::include_proto!("quorate.peer.v1");

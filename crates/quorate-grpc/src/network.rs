@@ -12,7 +12,7 @@ use quorate::errors::{
     NetworkError, RPCError, ReplicationClosed, StorageError, StreamingError, Timeout, Unreachable,
 };
 use quorate::network::{Backoff, RPCOption, RPCTypes, RaftNetworkFactory, RaftNetworkV2};
-use quorate::rpc::{
+use quorate::raft::{
     AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendResult, TransferLeaderRequest,
     TransferLeaderResponse, VoteRequest, VoteResponse,
 };

@@ -309,9 +309,14 @@ pub(crate) async fn connect(
 ) -> Result<Link, TransportError> {
     inner.metrics.dials.increment();
     let limit = inner.options.handshake_timeout;
-    let attempt = timeout(limit, connect_unbounded(inner, address, expected, purpose, on_close));
+    let attempt = timeout(limit, connect_channel(inner, address, expected, purpose, on_close));
     let result = match attempt.await {
-        Ok(result) => result,
+        Ok(result) => result.map(|(channel, session)| {
+            let size_max = inner.options.frame_size_max();
+            let client = Client::new(channel);
+            let client = client.max_decoding_message_size(size_max).max_encoding_message_size(size_max);
+            Link { client, session }
+        }),
         Err(_) => {
             inner.metrics.count_refusal(&HandshakeError::TimedOut(limit));
             let message = format!("no connection within {limit:?}");
@@ -321,13 +326,14 @@ pub(crate) async fn connect(
     result.inspect_err(|_| inner.metrics.dial_failures.increment())
 }
 
-async fn connect_unbounded(
+/// The same without a limit of time, and without what knows the requests.
+pub(crate) async fn connect_channel(
     inner: &Arc<Inner>,
     address: &str,
     expected: Option<&NodeTag>,
     purpose: Purpose,
     on_close: impl FnOnce() + Send + 'static,
-) -> Result<Link, TransportError> {
+) -> Result<(Channel, Arc<Session>), TransportError> {
     let failed = |message: String| TransportError::Connect { address: address.to_string(), message };
     let connected = inner.connector.connect(address.to_string()).await;
     let connection = connected.map_err(|error| failed(error.to_string()))?;
@@ -357,9 +363,7 @@ async fn connect_unbounded(
         .initial_connection_window_size(CONNECTION_WINDOW);
     let made = endpoint.connect_with_connector(Once(Some(connection))).await;
     let channel = made.map_err(|error| failed(error.to_string()))?;
-    let size_max = options.frame_size_max();
-    let client = Client::new(channel).max_decoding_message_size(size_max).max_encoding_message_size(size_max);
-    Ok(Link { client, session })
+    Ok((channel, session))
 }
 
 /// Gives out a connection that is made already, once: when it is over, a new one needs a new handshake.

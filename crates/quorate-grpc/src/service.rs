@@ -4,11 +4,12 @@ use bytes::Bytes;
 use futures_util::Stream;
 use futures_util::future::BoxFuture;
 use quorate::RaftTypeConfig;
-use quorate::errors::Fatal;
-use quorate::rpc::{
-    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendResult, TransferLeaderRequest,
-    TransferLeaderResponse, VoteRequest, VoteResponse,
+use quorate::errors::{Fatal, RaftError};
+use quorate::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, Raft, SnapshotResponse, StreamAppendResult,
+    TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
 };
+use quorate::storage::RaftStateMachine;
 use quorate::type_config::alias::{SnapshotOf, VoteOf};
 
 use crate::error::CallRefusal;
@@ -54,6 +55,54 @@ pub trait PeerService<C: RaftTypeConfig>: Send + Sync + 'static {
         vote: VoteOf<C>,
         snapshot: SnapshotOf<C, Self::SnapshotData>,
     ) -> impl Future<Output = Result<SnapshotResponse<C>, Fatal<C>>> + Send;
+}
+
+impl<C, SM> PeerService<C> for Raft<C, SM>
+where
+    C: RaftTypeConfig,
+    SM: RaftStateMachine<C>,
+{
+    type SnapshotData = SM::SnapshotData;
+
+    async fn append_entries(
+        &self,
+        rpc: AppendEntriesRequest<C>,
+    ) -> Result<AppendEntriesResponse<C>, Fatal<C>> {
+        Raft::append_entries(self, rpc).await.map_err(RaftError::unwrap_fatal)
+    }
+
+    fn stream_append<S>(
+        &self,
+        input: S,
+    ) -> impl Stream<Item = Result<StreamAppendResult<C>, Fatal<C>>> + Send + 'static
+    where
+        S: Stream<Item = AppendEntriesRequest<C>> + Send + 'static,
+    {
+        Raft::stream_append(self, input)
+    }
+
+    async fn vote(&self, rpc: VoteRequest<C>) -> Result<VoteResponse<C>, Fatal<C>> {
+        Raft::vote(self, rpc).await.map_err(RaftError::unwrap_fatal)
+    }
+
+    async fn pre_vote(&self, rpc: VoteRequest<C>) -> Result<VoteResponse<C>, Fatal<C>> {
+        Raft::pre_vote(self, rpc).await.map_err(RaftError::unwrap_fatal)
+    }
+
+    async fn handle_transfer_leader(
+        &self,
+        req: TransferLeaderRequest<C>,
+    ) -> Result<TransferLeaderResponse<C>, Fatal<C>> {
+        Raft::handle_transfer_leader(self, req).await
+    }
+
+    async fn install_full_snapshot(
+        &self,
+        vote: VoteOf<C>,
+        snapshot: SnapshotOf<C, SM::SnapshotData>,
+    ) -> Result<SnapshotResponse<C>, Fatal<C>> {
+        Raft::install_full_snapshot(self, vote, snapshot).await
+    }
 }
 
 /// What is known of whoever makes a call.

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use quorate::RaftTypeConfig;
-use quorate::rpc::SnapshotResponse;
+use quorate::raft::SnapshotResponse;
 use quorate::storage::{Snapshot, SnapshotMeta};
 use quorate::type_config::alias::VoteOf;
 use quorate::type_config::alias::{CommittedLeaderIdOf, SnapshotMetaOf};

@@ -13,7 +13,7 @@ use common::*;
 use futures_util::{StreamExt, stream};
 use quorate::errors::RPCError;
 use quorate::network::RPCOption;
-use quorate::rpc::{AppendEntriesResponse, StreamAppendError, TransferLeaderRequest, VoteRequest};
+use quorate::raft::{AppendEntriesResponse, StreamAppendError, TransferLeaderRequest, VoteRequest};
 use quorate::{RaftNetworkV2, Vote};
 use quorate_grpc::{CallError, CallRefusal, HandshakeError, TransportError, TransportOptions};
 use tokio::net::TcpListener;
@@ -197,7 +197,7 @@ async fn a_wrong_cluster_is_refused_on_both_ends_and_no_vote_is_looked_at() {
     assert!(error.to_string().contains(&wrong.to_string()), "{error}");
     assert_eq!(b.raft.votes(), 0);
     assert_eq!(a.transport.metrics().refused(&wrong), 1);
-    assert_eq!(*a.roster.refusals.lock().unwrap(), [wrong.clone()]);
+    assert_eq!(*a.roster.refusals.lock().unwrap(), std::slice::from_ref(&wrong));
     until(|| b.transport.metrics().refused(&wrong) == 1).await;
 }
 

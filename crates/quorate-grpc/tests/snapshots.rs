@@ -12,7 +12,7 @@ use bytes::Bytes;
 use common::*;
 use quorate::errors::{ReplicationClosed, StreamingError};
 use quorate::network::RPCOption;
-use quorate::rpc::SnapshotResponse;
+use quorate::raft::SnapshotResponse;
 use quorate::type_config::alias::SnapshotOf;
 use quorate::{RaftNetworkV2, Snapshot, SnapshotMeta, StoredMembership};
 use quorate_grpc::TransportOptions;

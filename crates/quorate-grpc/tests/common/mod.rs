@@ -15,7 +15,7 @@ use futures_util::{Stream, StreamExt};
 use quorate::declare_raft_types;
 use quorate::errors::Fatal;
 use quorate::impls::leader_id_adv::LeaderId;
-use quorate::rpc::{
+use quorate::raft::{
     AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendError, StreamAppendResult,
     TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
 };
