@@ -367,12 +367,11 @@ impl StoredFile for SimFile {
         let mut world = lock(&self.world);
         self.alive(&world)?;
         world.change()?;
-        let used = world.used();
-        let capacity = world.capacity;
+        let room = world.capacity.map(|capacity| capacity.saturating_sub(world.used()));
         let Some(file) = world.files.get_mut(&self.inode) else { return Err(io::ErrorKind::NotFound.into()) };
         let end = offset.saturating_add(buf.len() as u64);
         let growth = end.saturating_sub(file.current.len() as u64);
-        if growth > 0 && capacity.is_some_and(|capacity| used.saturating_add(growth) > capacity) {
+        if growth > 0 && room.is_some_and(|room| growth > room) {
             return Err(io::ErrorKind::StorageFull.into());
         }
         put(&mut file.current, offset, buf);

@@ -38,7 +38,11 @@ impl Dice {
 pub fn payload(index: u64, write: u64, len: usize) -> Vec<u8> {
     let mut bytes = format!("entry {index} of write {write} ").into_bytes();
     let mut dice = Dice(index ^ (write << 32));
-    bytes.resize_with(len.max(bytes.len()), || dice.roll(256) as u8);
+    let noise: Vec<u8> = (0..64).map(|_| dice.roll(256) as u8).collect();
+    while bytes.len() < len {
+        bytes.extend_from_slice(&noise);
+    }
+    bytes.truncate(len.max(30));
     bytes
 }
 
