@@ -201,6 +201,7 @@ impl<L: Ids> Cluster<L> {
         let had = self.node(id).replica.has_append(&peer);
         let send = self.replica(id).next_append(now, &peer);
         if let Some(send) = send {
+            self.say(|| format!("{id} reads {}..{} for {peer}", send.first, send.end));
             assert_eq!(
                 next_index(send.prev.as_ref()),
                 send.first,
@@ -218,11 +219,13 @@ impl<L: Ids> Cluster<L> {
             return false;
         }
         let (peer, send) = self.node_mut(id).sends.remove(0);
+        self.say(|| format!("{id} has read {}..{} for {peer}", send.first, send.end));
         let node = self.node_mut(id);
         let session = node.replica.peer_ready(&peer).session;
         let least = send.end.min(send.first + 1);
         let end = send.end.saturating_sub(short).max(least);
         let entries: Option<Vec<_>> = (send.first..end).map(|index| node.view.get(index).cloned()).collect();
+        let known = end.checked_sub(1).and_then(|last| node.replica.log().get(last));
         let stale = !node.replica.sent(&peer, &send.ticket, end, 100 * (end - send.first));
         if stale {
             self.settle(id);
@@ -230,11 +233,7 @@ impl<L: Ids> Cluster<L> {
         }
         let entries = entries.unwrap_or_else(|| panic!("{id}: entries {}..{end} cannot be read", send.first));
         if let Some(last) = entries.last() {
-            assert_eq!(
-                self.node(id).replica.log().get(last.id.index).as_ref(),
-                Some(&last.id),
-                "a stale entry was read"
-            );
+            assert_eq!(known.as_ref(), Some(&last.id), "{id}: a stale entry was read");
         }
         self.note_entries(&entries, send.prev.as_ref());
         let context = Context::Append { ticket: send.ticket, session, prev: send.prev.clone() };
