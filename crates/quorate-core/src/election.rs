@@ -113,10 +113,12 @@ impl<L: RaftLeaderId> Replica<L> {
             }
             _ => self.vote_heard.unwrap_or(Time::ZERO),
         };
+        // Alone, it needs to wait for nobody else; but what it promised to a leader that is on its way out holds.
+        let promised = waited + self.vote_lease;
         if self.effective().is_sole_voter(&self.id) {
-            return Some(waited);
+            return Some(promised);
         }
-        Some(waited + self.vote_lease + self.election_timeout + self.greater_log_penalty())
+        Some(promised + self.election_timeout + self.greater_log_penalty())
     }
 
     /// A node that knows of a greater log lets its holder go first.
