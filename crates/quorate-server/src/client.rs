@@ -67,7 +67,7 @@ pub enum ClientError {
     #[error("{}", .0.error)]
     Refused(Box<ErrorBody>),
     /// No attempt was accepted in time. It changed nothing, and it is safe to try again.
-    #[error("not accepted within {} ms: {cause}", waited.as_millis())]
+    #[error("{cause} (tried for {} ms)", waited.as_millis())]
     NotAccepted {
         /// How long it was tried.
         waited: Duration,
@@ -75,7 +75,7 @@ pub enum ClientError {
         cause: String,
     },
     /// The request may have been, or may yet be, carried out.
-    #[error("outcome unknown: {cause}; read the state before trying again")]
+    #[error("{cause}")]
     OutcomeUnknown {
         /// What happened to the answer.
         cause: String,
@@ -430,7 +430,8 @@ impl Client {
     /// The error for an answer that did not come, or not whole.
     fn lost(&self, call: &Call<'_>, server: &str, cause: String) -> ClientError {
         if call.kind == Kind::Write {
-            ClientError::OutcomeUnknown { cause: format!("{server}: {cause}") }
+            let cause = format!("outcome unknown: {server}: {cause}; read the state before trying again");
+            ClientError::OutcomeUnknown { cause }
         } else {
             ClientError::Unavailable { server: server.to_owned(), waited: self.timeout, cause }
         }

@@ -226,7 +226,12 @@ async fn keys_and_values_that_do_not_fit_are_refused_before_the_log() {
 #[tokio::test]
 async fn a_fresh_node_answers_with_uninitialized_until_it_is_founded() {
     let server = Server::fresh().await;
-    for (method, path) in [(Method::PUT, "/v1/kv/a"), (Method::GET, "/v1/kv/a"), (Method::GET, "/v1/range")] {
+    for (method, path) in [
+        (Method::PUT, "/v1/kv/a"),
+        (Method::GET, "/v1/kv/a"),
+        (Method::GET, "/v1/range"),
+        (Method::GET, "/v1/kv/a?stale"),
+    ] {
         let text = server.refused(method, path, "v", 503, "uninitialized").await;
         assert!(text.contains("init") && text.contains("join"), "{text}");
     }

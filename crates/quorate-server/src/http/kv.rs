@@ -10,6 +10,7 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::stream::{self, Stream, StreamExt as _};
+use quorate_node::ReadError;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::error::ApiError;
@@ -175,7 +176,14 @@ fn json_event(name: &str, data: &impl serde::Serialize) -> Event {
 }
 
 async fn read<T>(app: &App, stale: bool, read: impl FnOnce(&KeyValue) -> T) -> Result<T, ApiError> {
-    if stale { Ok(app.node.read_stale(read)) } else { Ok(app.node.read(read).await?) }
+    if !stale {
+        return Ok(app.node.read(read).await?);
+    }
+    // A node without a cluster holds nothing yet, which is not the same as holding no such key.
+    if app.node.status().cluster_id.is_none() {
+        return Err(ReadError::Uninitialized.into());
+    }
+    Ok(app.node.read_stale(read))
 }
 
 fn written(applied: Applied) -> Result<Json<Written>, ApiError> {

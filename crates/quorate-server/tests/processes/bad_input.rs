@@ -1,8 +1,12 @@
 //! What operators get wrong, by its row in the table of bad input: a clear error, and nothing lost.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
+use futures_util::future::join_all;
+use quorate_node::Uid;
+use quorate_server::api::{Done, MemberId, NewMember};
 use quorate_server::client::ClientError;
 use tokio::net::TcpListener;
 
@@ -56,6 +60,48 @@ async fn a_node_that_is_to_join_itself() {
     let output = server.run().await;
     assert_eq!(output.status.code(), Some(2));
     assert!(stderr(&output).contains("own address"), "{}", stderr(&output));
+}
+
+/// Row 4: one address cannot belong to two members.
+#[tokio::test]
+async fn the_address_of_another_member() {
+    let cluster = Cluster::of(2).await;
+    let taken = cluster.servers[1].peer_addr.clone();
+    let new = NewMember { id: 9, uid: Uid(9), peer_addr: taken, client_addr: String::new() };
+    assert_eq!(code(cluster.client.admin::<Done>("add-learner", &new).await), "address_in_use");
+    assert_eq!(cluster.voters().await, [1, 2]);
+}
+
+/// Row 16: of changes at the same time, each is made or refused, and none is left half-way.
+#[tokio::test]
+async fn membership_changes_at_the_same_time() {
+    let mut cluster = Cluster::of(3).await;
+    for id in [4, 5] {
+        cluster.fresh(id).await;
+        cluster.join(id).await.unwrap();
+        cluster.server(id).caught_up().await;
+    }
+    let change = |name: &'static str, id: u64| {
+        let client = cluster.client.clone();
+        async move { (name, id, client.admin::<Done>(name, &MemberId { id }).await) }
+    };
+    let changes = [change("promote", 4), change("promote", 5), change("remove", 3), change("promote", 4)];
+    let mut expected = BTreeSet::from([1, 2, 3]);
+    for (name, id, result) in join_all(changes).await {
+        match result {
+            Ok(_) if name == "promote" => drop(expected.insert(id)),
+            Ok(_) => drop(expected.remove(&id)),
+            Err(ClientError::Refused(body)) => {
+                assert!(
+                    ["change_in_progress", "learner_not_ready"].contains(&body.code.as_str()),
+                    "{body:?}"
+                );
+            }
+            Err(error) => panic!("{name} {id}: {error}"),
+        }
+    }
+    assert_eq!(cluster.voters().await, expected.into_iter().collect::<Vec<_>>());
+    assert!(!cluster.client.status(true).await.unwrap().members.joint);
 }
 
 /// Rows 5, 7 and 9: a node of one cluster is not taken over by another, and neither changes its term for it.
