@@ -4,6 +4,8 @@ use std::io;
 
 use thiserror::Error;
 
+use crate::files::Directory;
+
 /// An error of the log. It can be cloned, because one failed write is told to everyone who waits.
 ///
 /// [`LogError::Failed`] means that an earlier write or sync failed: the log has stopped for good and
@@ -182,6 +184,21 @@ impl LogError {
     /// An operating system's error, with what was tried on which file.
     pub(crate) fn io(operation: &'static str, file: impl Into<String>, error: &io::Error) -> Self {
         Self::Io { operation, file: file.into(), kind: error.kind(), message: error.to_string() }
+    }
+
+    /// As [`LogError::io`], where the disk, or a quota on it, may be full and that does no harm.
+    pub(crate) fn io_or_full(
+        operation: &'static str,
+        file: &str,
+        directory: &impl Directory,
+        error: &io::Error,
+    ) -> Self {
+        match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                Self::NoSpace { directory: directory.location() }
+            }
+            _ => Self::io(operation, file, error),
+        }
     }
 
     pub(crate) fn corrupt(file: impl Into<String>, offset: u64, what: impl Into<String>) -> Self {

@@ -38,13 +38,9 @@ pub(crate) fn make_spare<D: Directory>(directory: &D, name: &str, bytes: u64) ->
         Ok(file)
     };
     made().map_err(|error| {
-        if error.kind() == std::io::ErrorKind::StorageFull {
-            // Half a spare is of no use, and its space is what everyone else now lacks.
-            let _ = directory.remove(name);
-            LogError::NoSpace { directory: directory.location() }
-        } else {
-            LogError::io("making a segment", name, &error)
-        }
+        // Half a spare is of no use, and its space is what everyone else may now lack.
+        let _ = directory.remove(name);
+        LogError::io_or_full("making a segment", name, directory, &error)
     })
 }
 

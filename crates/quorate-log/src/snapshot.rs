@@ -159,10 +159,7 @@ impl<D: Directory> SnapshotStore<D> {
     }
 
     fn failed(&self, operation: &'static str, name: &str, error: &io::Error) -> LogError {
-        match error.kind() {
-            io::ErrorKind::StorageFull => LogError::NoSpace { directory: self.directory.location() },
-            _ => LogError::io(operation, name, error),
-        }
+        LogError::io_or_full(operation, name, &self.directory, error)
     }
 }
 

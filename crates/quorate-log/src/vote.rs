@@ -176,8 +176,5 @@ fn write_new<D: Directory>(directory: &D, name: &str, vote: &StoredVote) -> Resu
         directory.sync()?;
         Ok(file)
     };
-    written().map_err(|error: io::Error| match error.kind() {
-        io::ErrorKind::StorageFull => LogError::NoSpace { directory: directory.location() },
-        _ => LogError::io("writing", name, &error),
-    })
+    written().map_err(|error: io::Error| LogError::io_or_full("writing", name, directory, &error))
 }

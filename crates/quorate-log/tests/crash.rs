@@ -20,7 +20,7 @@ fn run(seed: u64, disk: &SimDisk, cut: u64) -> (Workload, bool) {
         if work.act(&log, &mut writer).is_err() {
             return (work, true);
         }
-        if cut % 16 == 0 {
+        if cut.is_multiple_of(16) {
             assert_eq!(&Contents::of(&log).unwrap(), work.now(), "what was written is read at once");
         }
     }
@@ -61,7 +61,7 @@ fn crash_everywhere(seeds: std::ops::Range<u64>, how: PowerCut) {
             let disk = SimDisk::new(seed);
             let (work, failed) = run(seed, &disk, cut);
             disk.restart(how);
-            if cut % 3 == 0 {
+            if cut.is_multiple_of(3) {
                 // The power fails again while the log is being opened.
                 disk.cut_power_at(Some(disk.changes() + cut % 7));
                 drop(open(&disk));
