@@ -14,6 +14,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::task::Waker;
 
+use quorate_core::Broken;
 use quorate_core::Placed;
 use quorate_core::Read;
 use quorate_core::Replica;
@@ -111,6 +112,7 @@ struct Aftermath<C: RaftTypeConfig> {
     reads: Vec<(OneshotSenderOf<C, bool>, bool)>,
     discarded: Vec<CoreResponder<C>>,
     forward: ForwardToLeader<C>,
+    broken: Option<Broken>,
 }
 
 impl<C: RaftTypeConfig> Host<C> {
@@ -284,26 +286,22 @@ impl<C: RaftTypeConfig> Host<C> {
         let reads = state.confirmed_reads();
         self.raise_signals(state);
         let broken = state.replica.broken();
+        // In a debug build every step is checked for everything that one node can see.
         #[cfg(debug_assertions)]
         let broken = broken.or(state.replica.check().err());
-        if let Some(broken) = broken
-            && state.stopped.is_none()
-        {
-            tracing::error!(id = %self.id, %broken, "the node stops: its state contradicts itself");
-            state.stopped = Some(Fatal::Panicked);
-            self.driver_work.raise();
-            self.log_work.raise();
-            self.apply_work.raise();
-        }
-        if events.is_empty() && wakers.is_empty() && reads.is_empty() {
+        if events.is_empty() && wakers.is_empty() && reads.is_empty() && broken.is_none() {
             return None;
         }
         let forward = state.forward_to_leader();
-        Some(Aftermath { wakers, events, reads, discarded, forward })
+        Some(Aftermath { wakers, events, reads, discarded, forward, broken })
     }
 
     fn finish(&self, aftermath: Aftermath<C>) {
-        let Aftermath { wakers, events, reads, discarded, forward } = aftermath;
+        let Aftermath { wakers, events, reads, discarded, forward, broken } = aftermath;
+        if let Some(broken) = broken {
+            tracing::error!(id = %self.id, %broken, "the state of this node contradicts itself");
+            self.stop(Fatal::Panicked);
+        }
         wakers.into_iter().for_each(Waker::wake);
         for (waiter, confirmed) in reads {
             // Whoever asked may have gone.

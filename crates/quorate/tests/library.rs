@@ -14,7 +14,7 @@ fn config() -> Config {
     Config { enable_pre_vote: Some(true), ..Config::default() }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_single_node_founds_a_cluster_and_applies_writes() {
     let mut cluster = Cluster::new(config());
     let leader = cluster.found([1]).await;
@@ -24,7 +24,7 @@ async fn a_single_node_founds_a_cluster_and_applies_writes() {
     assert_eq!(leader.client_write(Add(3)).await.unwrap().data, 5);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn three_nodes_replicate_writes() {
     let mut cluster = Cluster::new(config());
     let leader = cluster.found([1, 2, 3]).await;
@@ -40,7 +40,7 @@ async fn three_nodes_replicate_writes() {
     leader.ensure_linearizable(ReadPolicy::LeaseRead).await.unwrap();
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn another_node_leads_when_the_leader_is_cut_off() {
     let mut cluster = Cluster::new(config());
     let leader = cluster.found([1, 2, 3]).await;
@@ -56,7 +56,7 @@ async fn another_node_leads_when_the_leader_is_cut_off() {
     assert_eq!(cluster.disks[&old].machine.sum(), 2);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn members_join_are_promoted_and_leave() {
     let mut cluster = Cluster::new(config());
     let leader = cluster.found([1]).await;
@@ -74,7 +74,7 @@ async fn members_join_are_promoted_and_leave() {
     assert_eq!(leader.client_write(Add(1)).await.unwrap().data, 3);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_follower_far_behind_gets_a_snapshot() {
     let mut cluster = Cluster::new(Config {
         snapshot_policy: quorate::SnapshotPolicy::LogsSinceLast(50),
@@ -95,7 +95,7 @@ async fn a_follower_far_behind_gets_a_snapshot() {
     assert!(cluster.nodes[&away].metrics().borrow_watched().snapshot.is_some());
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn leadership_is_handed_over() {
     let mut cluster = Cluster::new(config());
     let leader = cluster.found([1, 2, 3]).await;
@@ -106,7 +106,7 @@ async fn leadership_is_handed_over() {
     assert_eq!(cluster.leader().await.client_write(Add(1)).await.unwrap().data, 2);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_hung_peer_blocks_nobody() {
     let mut cluster = Cluster::new(config());
     let leader = cluster.found([1, 2, 3]).await;
@@ -120,7 +120,7 @@ async fn a_hung_peer_blocks_nobody() {
     cluster.applied(last).await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_restarted_cluster_keeps_what_was_acknowledged() {
     let mut cluster = Cluster::new(config());
     let leader = cluster.found([1, 2, 3]).await;
@@ -136,7 +136,7 @@ async fn a_restarted_cluster_keeps_what_was_acknowledged() {
     assert_eq!(leader.client_write(Add(1)).await.unwrap().data, 8);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn after_shutdown_every_call_says_stopped() {
     let mut cluster = Cluster::new(config());
     let leader = cluster.found([1]).await;

@@ -3,10 +3,12 @@
 //! It runs in a task of its own: a state machine that is slow, or blocks its thread, delays no heartbeat.
 
 use std::io;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 
+use futures_util::FutureExt;
 use futures_util::StreamExt;
 use quorate_core::message::Reply;
 use quorate_core::work::Apply;
@@ -66,6 +68,17 @@ where
     pub(crate) incoming: Incoming<C, SM>,
 }
 
+/// Ends with the task, however that ends: a node whose state machine panicked has stopped.
+struct Alive<C: RaftTypeConfig> {
+    host: Arc<Host<C>>,
+}
+
+impl<C: RaftTypeConfig> Drop for Alive<C> {
+    fn drop(&mut self) {
+        self.host.stop(Fatal::Panicked);
+    }
+}
+
 impl<C, SM, LR> Applier<C, SM, LR>
 where
     C: RaftTypeConfig,
@@ -74,6 +87,7 @@ where
 {
     /// Runs until the node stops, or the state machine fails: then the node stops.
     pub(crate) async fn run(mut self) {
+        let _alive = Alive { host: self.host.clone() };
         loop {
             self.run_commands().await;
             let (stopped, install, build, work) = self.host.step(|state, _| {
@@ -112,7 +126,13 @@ where
     async fn run_commands(&mut self) {
         loop {
             match self.commands.try_recv() {
-                Ok(command) => command(&mut self.machine).await,
+                Ok(command) => {
+                    // A closure that panics is its caller's affair: the caller sees that no answer comes.
+                    let run = AssertUnwindSafe(async { command(&mut self.machine).await }).catch_unwind();
+                    if run.await.is_err() {
+                        tracing::error!(id = %self.host.id, "a closure panicked with the state machine");
+                    }
+                }
                 Err(TryRecvError::Empty | TryRecvError::Disconnected) => return,
             }
         }

@@ -1,4 +1,5 @@
 //! Nodes in one process: stores in memory, and a network of function calls that a test can cut.
+#![allow(unreachable_pub, reason = "shared by test binaries")]
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -24,12 +25,6 @@ use openraft::RaftNetworkV2;
 use openraft::RaftSnapshotBuilder;
 use openraft::SnapshotMeta;
 use openraft::StoredMembership;
-use openraft::type_config::alias::EntryOf;
-use openraft::type_config::alias::LogIdOf;
-use openraft::type_config::alias::SnapshotMetaOf;
-use openraft::type_config::alias::SnapshotOf;
-use openraft::type_config::alias::StoredMembershipOf;
-use openraft::type_config::alias::VoteOf;
 use openraft::entry::RaftEntry;
 use openraft::errors::RPCError;
 use openraft::errors::ReplicationClosed;
@@ -47,6 +42,12 @@ use openraft::storage::EntryResponder;
 use openraft::storage::IOFlushed;
 use openraft::storage::RaftLogStorage;
 use openraft::storage::RaftStateMachine;
+use openraft::type_config::alias::EntryOf;
+use openraft::type_config::alias::LogIdOf;
+use openraft::type_config::alias::SnapshotMetaOf;
+use openraft::type_config::alias::SnapshotOf;
+use openraft::type_config::alias::StoredMembershipOf;
+use openraft::type_config::alias::VoteOf;
 
 /// Adds to the sum; the response is the sum after it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -179,13 +180,17 @@ impl RaftStateMachine<Types> for Machine {
     type SnapshotData = u64;
     type SnapshotBuilder = Self;
 
-    async fn applied_state(&mut self) -> Result<(Option<LogIdOf<Types>>, StoredMembershipOf<Types>), io::Error> {
+    async fn applied_state(
+        &mut self,
+    ) -> Result<(Option<LogIdOf<Types>>, StoredMembershipOf<Types>), io::Error> {
         let inner = self.inner.lock().unwrap();
         Ok((inner.applied, inner.membership.clone()))
     }
 
     async fn apply<S>(&mut self, mut entries: S) -> Result<(), io::Error>
-    where S: Stream<Item = Result<EntryResponder<Types>, io::Error>> + Unpin + Send {
+    where
+        S: Stream<Item = Result<EntryResponder<Types>, io::Error>> + Unpin + Send,
+    {
         while let Some(entry) = entries.next().await {
             let (entry, responder) = entry?;
             let mut inner = self.inner.lock().unwrap();
@@ -408,7 +413,11 @@ impl Cluster {
             Box::pin(async move {
                 let wait = node.wait(PATIENCE);
                 let leads = wait.metrics(
-                    |m| m.state.is_leader() && m.cluster_committed.is_some() && m.last_applied >= m.cluster_committed,
+                    |m| {
+                        m.state.is_leader()
+                            && m.cluster_committed.is_some()
+                            && m.last_applied >= m.cluster_committed
+                    },
                     "leads",
                 );
                 leads.await.map(|_| node.clone())
