@@ -32,7 +32,7 @@ pub(crate) struct State {
     pub(crate) header_crc: u32,
     /// Where in its file the next record goes.
     pub(crate) position: u64,
-    /// Start offsets of all segments that hold entries, oldest first.
+    /// Sequence and start offset of each segment, oldest first.
     pub(crate) starts: VecDeque<(u64, u64)>,
     pub(crate) seed: u32,
     pub(crate) segment_bytes: u64,
