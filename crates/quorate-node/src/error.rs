@@ -216,7 +216,7 @@ pub enum MembershipError {
     },
     /// The number belongs to a member with another data directory.
     #[error(
-        "refused: id {id} belongs to the member at {addr_a}; the node at {addr_b} must use another id, or take its place (member replace) under a new id"
+        "refused: id {id} is a member, at {addr_a}, with another data directory than the node at {addr_b}; if its disk was lost, replace the member (member replace) by a node with a new id, else give the second node another id"
     )]
     DuplicateNode {
         /// The number that both claim.

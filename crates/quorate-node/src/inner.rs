@@ -217,7 +217,7 @@ impl<S: StateMachine> Inner<S> {
         }
     }
 
-    async fn answer_read_index(&self) -> Answer {
+    pub(crate) async fn answer_read_index(&self) -> Answer {
         match self.raft.get_read_log_id(ReadPolicy::ReadIndex).await {
             Ok((read, _applied)) => Answer::ReadIndex(read.index()),
             Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(forward))) => {

@@ -38,20 +38,14 @@ impl<S: StateMachine> RaftStateMachine<NodeConfig> for Machine<S> {
     where
         Strm: Stream<Item = io::Result<EntryResponder<NodeConfig>>> + Unpin + OptionalSend,
     {
-        let mut result = Ok(());
         while let Some(next) = entries.next().await {
-            let applied = next.and_then(|(entry, responder)| Ok((self.shared.apply(entry)?, responder)));
-            match applied {
-                Ok((reply, Some(responder))) => responder.send(reply),
-                Ok((_, None)) => {}
-                Err(error) => {
-                    result = Err(error);
-                    break;
-                }
+            let (entry, responder) = next?;
+            let reply = self.shared.apply(entry)?;
+            if let Some(responder) = responder {
+                responder.send(reply);
             }
         }
-        self.shared.announce();
-        result
+        Ok(())
     }
 
     async fn get_snapshot_builder(&mut self) -> Self::SnapshotBuilder {

@@ -63,13 +63,14 @@ impl<S: StateMachine> Inner<S> {
 
     async fn try_change(&self, change: Change) -> Answer {
         let _turn = self.changing.lock().await;
+        // Only a leader that knows and has applied all that was committed before it can tell who was removed.
+        match self.answer_read_index().await {
+            Answer::ReadIndex(index) => self.shared.wait_applied(index).await,
+            other => return other,
+        }
         let metrics = self.metrics();
         if !metrics.state.is_leader() {
             return self.elsewhere("this node does not lead".to_owned());
-        }
-        // Who was removed is known here once the change that removed it is applied.
-        if let Some(committed) = metrics.committed_membership_config.log_id() {
-            self.shared.wait_applied(committed.index).await;
         }
         let step = match self.view(&metrics).plan(&change) {
             Ok(Step::Nothing) => return Answer::Changed(Ok(())),

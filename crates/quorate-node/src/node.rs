@@ -18,7 +18,7 @@ use crate::leadership::LeadershipWatch;
 use crate::member::{Member, NodeId};
 use crate::plan::Change;
 use crate::state_machine::StateMachine;
-use crate::status::{Members, Status};
+use crate::status::{Members, PeerCounters, Status};
 
 /// A running node. Clones are handles of the same node; when the last one is dropped, the node stops at once, as if
 /// it had crashed. [`shutdown`](Self::shutdown) is the polite way.
@@ -106,6 +106,11 @@ impl<S: StateMachine> Node<S> {
     /// What this node knows about itself.
     pub fn status(&self) -> Status {
         self.inner.status()
+    }
+
+    /// What its connections to other nodes have counted.
+    pub fn peer_counters(&self) -> PeerCounters {
+        PeerCounters::from(self.inner.transport.metrics().as_ref())
     }
 
     /// The membership as this node knows it. Progress of each member is known on the leader only.

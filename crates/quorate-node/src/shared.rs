@@ -91,7 +91,7 @@ impl<S: StateMachine> Shared<S> {
         let _ = self.applied_next.subscribe().wait_for(|next| *next > index).await;
     }
 
-    /// Applies one entry; the readers that wait are told by [`announce`](Self::announce).
+    /// Applies one entry, and tells the readers that wait for it.
     pub(crate) fn apply(&self, entry: Entry) -> io::Result<Reply> {
         let mut state = self.write();
         let state = &mut *state;
@@ -117,13 +117,8 @@ impl<S: StateMachine> Shared<S> {
             }
         };
         state.position.applied = Some(entry.log_id);
+        self.applied_next.send_replace(index.saturating_add(1));
         Ok(reply)
-    }
-
-    /// Tells the readers that wait how far the state is.
-    pub(crate) fn announce(&self) {
-        let next = self.read().position.applied.map_or(0, |applied| applied.index.saturating_add(1));
-        self.applied_next.send_if_modified(|known| std::mem::replace(known, next) != next);
     }
 
     pub(crate) fn freeze(&self) -> Frozen<S> {
@@ -147,7 +142,7 @@ impl<S: StateMachine> Shared<S> {
         let replaced = std::mem::replace(&mut *self.write(), State { machine, position: position.clone() });
         drop(replaced);
         self.publish(&position.roll);
-        self.announce();
+        self.applied_next.send_replace(position.applied.map_or(0, |applied| applied.index.saturating_add(1)));
         Ok(())
     }
 }

@@ -64,7 +64,6 @@ pub(crate) async fn start<S: StateMachine>(options: Builder, machine: S) -> Resu
         Machine::new(shared.clone(), storage.snapshots.clone()),
     );
     let raft = raft.await.map_err(|error| StartError::Storage { cause: error.to_string() })?;
-    shared.announce();
     let in_flight = InFlight::new(options.in_flight_max, options.in_flight_bytes_max);
     let leader = watch::Sender::new(None);
     let inner = Arc::new(Inner {

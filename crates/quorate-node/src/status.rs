@@ -1,5 +1,6 @@
 //! What a node tells about itself and about the members.
 
+use quorate_grpc::TransportMetrics;
 use serde::{Deserialize, Serialize};
 
 use crate::error::StopReason;
@@ -132,4 +133,46 @@ pub struct Members {
     pub members: Vec<MemberStatus>,
     /// The removed numbers, in order.
     pub tombstones: Vec<Tombstone>,
+}
+
+/// What the connections of a node to other nodes have counted since it was started.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct PeerCounters {
+    /// Connections accepted after a good handshake.
+    pub accepted: u64,
+    /// Attempts to connect.
+    pub dials: u64,
+    /// Those of them that failed.
+    pub dial_failures: u64,
+    /// Requests that got no answer in time.
+    pub timeouts: u64,
+    /// Requests that failed otherwise.
+    pub failures: u64,
+    /// Messages that could not be read.
+    pub malformed: u64,
+    /// Messages refused for their size.
+    pub oversize: u64,
+    /// Bytes of snapshots sent.
+    pub snapshot_bytes_sent: u64,
+    /// Bytes of snapshots received and stored.
+    pub snapshot_bytes_received: u64,
+    /// Handshakes that one of the two ends refused, by the name of the reason.
+    pub refusals: Vec<(&'static str, u64)>,
+}
+
+impl From<&TransportMetrics> for PeerCounters {
+    fn from(metrics: &TransportMetrics) -> Self {
+        Self {
+            accepted: metrics.accepted.get(),
+            dials: metrics.dials.get(),
+            dial_failures: metrics.dial_failures.get(),
+            timeouts: metrics.timeouts.get(),
+            failures: metrics.failures.get(),
+            malformed: metrics.malformed.get(),
+            oversize: metrics.oversize.get(),
+            snapshot_bytes_sent: metrics.snapshot_bytes_sent.get(),
+            snapshot_bytes_received: metrics.snapshot_bytes_received.get(),
+            refusals: metrics.refusals().collect(),
+        }
+    }
 }
