@@ -27,6 +27,8 @@ use quorate_core::Options;
 const SEEDS_DEFAULT: u64 = 300;
 /// The last lines of the trace that a failure shows.
 const TRACE_LINES_SHOWN: usize = 250;
+/// Effects that a node tries in turn until it finds one to do.
+const TRIES: u64 = 8;
 /// How long a healed cluster may take until it has a leader, a new entry, and everyone in step.
 const RECOVERY_MS_MAX: u64 = 30_000;
 
@@ -45,6 +47,8 @@ struct Faults {
     lease_reads: bool,
     /// How many times in 10 a node does all its work at once instead of one effect.
     eager: u64,
+    /// How many times in 10 time jumps to what one node waits for, instead of passing for all.
+    impatience: u64,
     /// How many times in 10 the oldest message is delivered instead of any.
     in_order: u64,
     /// Whether a state machine survives a crash by itself.
@@ -70,6 +74,7 @@ fn faults(dice: &mut Dice) -> Faults {
         // An operator who orders an election breaks the promise that lease reads rest on.
         lease_reads: elect == 0,
         eager: dice.below(10),
+        impatience: dice.below(8),
         in_order: dice.below(11),
         durable_state: dice.chance(1, 2),
     }
@@ -171,6 +176,16 @@ impl<L: Ids> Chaos<L> {
             cluster.work(id);
             return;
         }
+        for _ in 0..TRIES {
+            if self.effect(id) {
+                return;
+            }
+        }
+    }
+
+    /// One effect of a node, if it has that one to do.
+    fn effect(&mut self, id: u64) -> bool {
+        let cluster = &mut self.cluster;
         let peers = cluster.nodes.len() as u64;
         let peer = 1 + self.dice.below(peers);
         match self.dice.below(16) {
@@ -188,10 +203,13 @@ impl<L: Ids> Chaos<L> {
             14 => cluster.append_end(id, self.dice.below(3)),
             15 if peer != id => cluster.send_snapshot(id, peer),
             _ => false,
-        };
+        }
     }
 
     fn pass_time(&mut self) {
+        if self.dice.chance(self.faults.impatience, 10) {
+            return self.wake_one();
+        }
         self.cluster.now_us += match self.dice.below(10) {
             0..6 => self.dice.below(10_000),
             6..9 => self.dice.below(60_000),
@@ -204,9 +222,27 @@ impl<L: Ids> Chaos<L> {
         }
     }
 
+    /// Time jumps to what one node waits for; the others learn of it later.
+    fn wake_one(&mut self) {
+        let Some(id) = self.any_up() else { return };
+        let node = self.cluster.node(id);
+        let Some(deadline) = node.replica.deadline() else { return };
+        let missing = deadline.since(node.clock.at(self.cluster.now_us)).as_micros() as u64;
+        // A slow clock needs a little longer.
+        self.cluster.now_us += missing + missing / 20 + 1;
+        self.cluster.timeout(id);
+    }
+
+    /// A node that believes to lead, whoever else does.
+    fn any_leader(&mut self) -> Option<u64> {
+        let leading = self.cluster.nodes.values().filter(|node| node.up && node.replica.leading().is_some());
+        let leading: Vec<u64> = leading.map(|node| node.id).collect();
+        self.dice.pick(&leading).copied()
+    }
+
     fn client(&mut self) {
         let Some(any) = self.any_up() else { return };
-        let id = if self.dice.chance(1, 5) { any } else { self.cluster.leader().unwrap_or(any) };
+        let id = if self.dice.chance(1, 10) { any } else { self.any_leader().unwrap_or(any) };
         match self.dice.below(10) {
             0..6 => {
                 let count = 1 + self.dice.below(3);
@@ -216,7 +252,7 @@ impl<L: Ids> Chaos<L> {
                 let _ = self.cluster.read(id);
             }
             _ if self.faults.lease_reads => {
-                self.cluster.read_leased(any);
+                self.cluster.read_leased(id);
             }
             _ => {}
         }
@@ -265,7 +301,7 @@ impl<L: Ids> Chaos<L> {
             self.change();
         }
         if self.dice.chance(self.faults.transfer, 1000)
-            && let Some(leader) = self.cluster.leader()
+            && let Some(leader) = self.any_leader()
         {
             let to = *self.dice.pick(&self.cluster.ids()).unwrap();
             self.cluster.transfer(leader, to);
@@ -289,7 +325,7 @@ impl<L: Ids> Chaos<L> {
     }
 
     fn change(&mut self) {
-        let Some(leader) = self.cluster.leader() else { return };
+        let Some(leader) = self.any_leader() else { return };
         let effective = self.cluster.node(leader).replica.effective_membership().membership.clone();
         let ids = self.cluster.ids();
         let mut some =

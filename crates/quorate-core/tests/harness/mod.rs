@@ -7,12 +7,14 @@
 #![allow(dead_code, unreachable_pub, unused_imports)]
 
 pub mod actions;
+pub mod bars;
 pub mod client;
 pub mod cluster;
 pub mod deliver;
 pub mod dice;
 pub mod ghost;
 pub mod node;
+pub mod script;
 pub mod wire;
 
 pub use cluster::Cluster;
