@@ -148,8 +148,8 @@ impl<D: Directory> Log<D> {
         Ok(())
     }
 
-    /// Remembers a committed log id. It rides along with the next write and is not synced for its
-    /// own sake; after a crash an older one may be found.
+    /// Remembers a committed log id. It rides along with the next write, or is written when the log
+    /// is idle, and is not synced for its own sake; after a power cut an older one may be found.
     ///
     /// # Errors
     /// [`LogError::TooLarge`], [`LogError::Failed`] or [`LogError::Closed`].
@@ -158,7 +158,10 @@ impl<D: Directory> Log<D> {
         limit(id.map_or(0, <[u8]>::len), MARK_MAX)?;
         state.committed = id.map(Bytes::copy_from_slice);
         state.committed_is_new = true;
-        state.quiet = false;
+        if std::mem::replace(&mut state.quiet, false) {
+            // An idle writer starts to count the time after which it notes such things.
+            self.shared.wake(state);
+        }
         Ok(())
     }
 

@@ -41,6 +41,8 @@ pub struct Writer<D: Directory> {
     position: u64,
     votes: VoteFiles<D>,
     spare: Spare<D::File>,
+    /// The last attempt to make a spare failed: it is tried again when it is needed, not before.
+    spare_failed: bool,
     /// Whether a spare is made on a thread of its own.
     threads: bool,
     gathered: Vec<u8>,
@@ -76,6 +78,7 @@ impl<D: Directory> Writer<D> {
             position,
             votes,
             spare: Spare::None,
+            spare_failed: false,
             threads: false,
             gathered: Vec::new(),
             _lock: lock,
@@ -127,7 +130,7 @@ impl<D: Directory> Writer<D> {
         }
         let mark = {
             let mut state = self.shared.lock();
-            state.quiet = true;
+            state.quiet = !state.committed_is_new;
             Record::bare(Kind::Mark, 0, state.written, state.durable)
         };
         if self.position.saturating_add(RECORD_HEADER as u64) > self.active_len {
@@ -301,6 +304,8 @@ impl<D: Directory> Writer<D> {
         self.active_name = name;
         self.active_len = file_len;
         self.position = FILE_HEADER as u64;
+        self.spare_failed = false;
+        self.shared.lock().no_space = false;
         Ok(())
     }
 
@@ -318,7 +323,7 @@ impl<D: Directory> Writer<D> {
             let mut state = self.shared.lock();
             let late = state.position > state.header.file_len / 4;
             let retry = std::mem::take(&mut state.retry_spare);
-            (retry || (late && !state.no_space), state.segment_bytes)
+            (retry || (late && !self.spare_failed), state.segment_bytes)
         };
         if !wanted || !matches!(self.spare, Spare::None) {
             return;
@@ -334,7 +339,8 @@ impl<D: Directory> Writer<D> {
         }
     }
 
-    fn judge_spare(&self, made: Result<D::File, LogError>) -> Spare<D::File> {
+    fn judge_spare(&mut self, made: Result<D::File, LogError>) -> Spare<D::File> {
+        self.spare_failed = made.is_err();
         self.shared.lock().no_space = matches!(made, Err(LogError::NoSpace { .. }));
         match made {
             Ok(file) => Spare::Ready(file),
