@@ -1,4 +1,32 @@
-//! The transport of Quorate: Raft messages, snapshots and calls between nodes, over gRPC.
+//! The transport of Quorate: how nodes reach each other, know each other, and talk.
+//!
+//! A node makes one [`Transport`] of its [`Identity`] and a [`Roster`], which says who belongs to the cluster. From it
+//! come the network for the Raft library ([`Transport::network`]), the service that answers peers
+//! ([`Transport::serve`]), and calls between applications ([`Transport::call`]). A member's address and uid are found
+//! in what the membership keeps of it, through [`PeerAddress`]; the content of snapshots is read and written through
+//! [`SnapshotFiles`].
+//!
+//! ```text
+//!   Raft library ── network ─┐                                    ┌─ service ── Raft library
+//!    application ── call ────┤                                    ├─ calls ──── application
+//!                            ▼                                    ▲
+//!                    Peer: two lanes                          admission
+//!               control: votes, heartbeats  ── handshake ──►  one session per connection
+//!                  bulk: entries, snapshots, calls               gRPC over HTTP/2
+//! ```
+//!
+//! What it sees to, so that its callers need not:
+//!
+//! - **Who is there.** Before HTTP/2 begins on a connection, both ends say and check who they are: cluster, node, data
+//!   directory, start, protocol version. A mismatch is a [`HandshakeError`], the same on both ends, and counted.
+//! - **Nothing waits for one peer.** Each request has its time; a stream or a snapshot lives as long as it gets on.
+//!   Long messages have a connection of their own, so they hold up no heartbeat. A peer that is down is left alone for
+//!   a growing, jittered while, and costs one line in the log.
+//! - **Nothing grows without bound.** Messages are refused by their announced size, requests in flight are bounded in
+//!   number and bytes, a snapshot is sent piece by piece and goes on after an interruption where it stopped. The
+//!   limits are [`TransportOptions`].
+//!
+//! The crate's protobuf types are private: whoever embeds it sees the Raft library's types.
 #![forbid(unsafe_code)]
 
 mod admission;

@@ -17,6 +17,8 @@ pub struct TransportOptions {
     /// The largest message in bytes. A larger one is refused before memory is made for it; batches of entries are
     /// cut to fit the smaller limit of the two ends.
     pub message_size_max: usize,
+    /// How long the connector may take for one attempt.
+    pub connect_timeout: Duration,
     /// How long connecting, the handshake included, may take.
     pub handshake_timeout: Duration,
     /// How many handshakes a listener has under way at once; more wait in the accept queue.
@@ -55,6 +57,7 @@ impl Default for TransportOptions {
         Self {
             protocol: PROTOCOL,
             message_size_max: MESSAGE_SIZE_MAX,
+            connect_timeout: Duration::from_secs(2),
             handshake_timeout: Duration::from_secs(5),
             handshakes_max: 64,
             connections_max: 1024,
@@ -67,7 +70,7 @@ impl Default for TransportOptions {
             snapshot_stall_timeout: Duration::from_secs(10),
             installing_interval: Duration::from_secs(1),
             keep_alive_interval: Duration::from_secs(2),
-            keep_alive_timeout: Duration::from_secs(5),
+            keep_alive_timeout: Duration::from_secs(3),
             reconnect_delay_min: Duration::from_millis(50),
             reconnect_delay_max: Duration::from_secs(1),
         }

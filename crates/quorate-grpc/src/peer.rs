@@ -319,14 +319,14 @@ pub(crate) async fn connect(
         }),
         Err(_) => {
             inner.metrics.count_refusal(&HandshakeError::TimedOut(limit));
-            let message = format!("no connection within {limit:?}");
+            let message = format!("no handshake within {limit:?}");
             Err(TransportError::Connect { address: address.to_string(), message })
         }
     };
     result.inspect_err(|_| inner.metrics.dial_failures.increment())
 }
 
-/// The same without a limit of time, and without what knows the requests.
+/// The same without a limit for the whole, and without what knows the requests.
 pub(crate) async fn connect_channel(
     inner: &Arc<Inner>,
     address: &str,
@@ -335,7 +335,9 @@ pub(crate) async fn connect_channel(
     on_close: impl FnOnce() + Send + 'static,
 ) -> Result<(Channel, Arc<Session>), TransportError> {
     let failed = |message: String| TransportError::Connect { address: address.to_string(), message };
-    let connected = inner.connector.connect(address.to_string()).await;
+    let limit = inner.options.connect_timeout;
+    let connected = timeout(limit, inner.connector.connect(address.to_string())).await;
+    let connected = connected.map_err(|_| failed(format!("no connection within {limit:?}")))?;
     let connection = connected.map_err(|error| failed(error.to_string()))?;
     let mut connection = Guarded::new(connection, on_close);
     let session = match handshake::dial(&mut connection, &inner.admission, expected, purpose).await {

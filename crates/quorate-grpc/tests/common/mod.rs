@@ -430,6 +430,12 @@ pub struct Node {
     serving: JoinHandle<io::Result<()>>,
 }
 
+/// An address where nobody listens.
+pub async fn unused_address() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    listener.local_addr().unwrap().to_string()
+}
+
 /// Lets others run until `condition` holds.
 pub async fn until(condition: impl Fn() -> bool) {
     while !condition() {
