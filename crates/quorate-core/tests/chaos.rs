@@ -56,7 +56,7 @@ struct Faults {
 }
 
 fn faults(dice: &mut Dice) -> Faults {
-    let mut rate = |often: u64, max: u64| if dice.chance(often, 10) { 1 + dice.below(max) } else { 0 };
+    let mut rate = |often: u64, max: u64| if dice.chance(often, 10) { 1 + dice.below(2 * max) } else { 0 };
     let (drop, duplicate, give_up) = (rate(6, 100), rate(5, 60), rate(5, 30));
     let (crash, partition) = (rate(7, 20), rate(6, 12));
     let (change, transfer, elect) = (rate(6, 20), rate(4, 15), rate(2, 10));
@@ -104,6 +104,8 @@ struct Chaos<L: Ids> {
     cluster: Cluster<L>,
     dice: Dice,
     faults: Faults,
+    /// Faults come in storms; in the calm between them the cluster gets somewhere.
+    storm: bool,
 }
 
 impl<L: Ids> Chaos<L> {
@@ -122,7 +124,7 @@ impl<L: Ids> Chaos<L> {
         if dice.chance(1, 4) && voters > 1 {
             cluster.initialize(2, members);
         }
-        Self { cluster, dice, faults }
+        Self { cluster, dice, faults, storm: false }
     }
 
     fn any_up(&mut self) -> Option<u64> {
@@ -136,8 +138,7 @@ impl<L: Ids> Chaos<L> {
             0..500 => self.deliver(),
             500..820 => self.work(),
             820..880 => self.pass_time(),
-            880..940 => self.client(),
-            _ => {}
+            _ => self.client(),
         }
         self.fault();
     }
@@ -148,7 +149,8 @@ impl<L: Ids> Chaos<L> {
             return;
         }
         let at = if self.dice.chance(self.faults.in_order, 10) { 0 } else { self.dice.below(count) as usize };
-        if self.dice.chance(self.faults.drop, 1000) {
+        let droppable = !matches!(self.cluster.net[at].body, Body::Lost);
+        if droppable && self.storm && self.dice.chance(self.faults.drop, 1000) {
             let envelope = self.cluster.net.remove(at);
             self.cluster.say(|| format!("{}->{} {} is dropped", envelope.from, envelope.to, envelope.body));
             self.cluster.lose(envelope);
@@ -259,6 +261,12 @@ impl<L: Ids> Chaos<L> {
     }
 
     fn fault(&mut self) {
+        if self.dice.chance(15, 1000) {
+            self.storm = !self.storm;
+        }
+        if !self.storm {
+            return self.mend();
+        }
         if self.dice.chance(self.faults.crash, 1000)
             && let Some(id) = self.any_up()
         {
@@ -267,20 +275,28 @@ impl<L: Ids> Chaos<L> {
             self.cluster.say(|| format!("{id} crashes, {keep} of {behind} writes kept"));
             self.cluster.crash(id, keep, self.faults.durable_state);
         }
-        if self.dice.chance(25, 1000) {
-            let down = self.cluster.nodes.values().find(|node| !node.up).map(|node| node.id);
-            if let Some(id) = down {
+        if self.dice.chance(self.faults.partition, 1000) {
+            self.partition();
+        }
+        self.operator();
+        if self.dice.chance(1, 3) {
+            self.mend();
+        }
+    }
+
+    /// Some of what is broken comes back.
+    fn mend(&mut self) {
+        if self.dice.chance(40, 1000) {
+            let down = self.cluster.nodes.values().filter(|node| !node.up).map(|node| node.id);
+            let down: Vec<u64> = down.collect();
+            if let Some(id) = self.dice.pick(&down).copied() {
                 self.cluster.say(|| format!("{id} restarts"));
                 self.cluster.restart(id);
             }
         }
-        if self.dice.chance(self.faults.partition, 1000) {
-            self.partition();
-        }
-        if self.dice.chance(10, 1000) {
+        if self.dice.chance(20, 1000) {
             self.cluster.heal();
         }
-        self.operator();
     }
 
     fn partition(&mut self) {
@@ -385,7 +401,7 @@ impl<L: Ids> Chaos<L> {
 
 fn run_as<L: Ids>(seed: u64, dice: Dice, trace: Option<Trace>) -> (u64, u64) {
     let mut chaos: Chaos<L> = Chaos::new(seed, dice, trace);
-    let steps = 200 + chaos.dice.below(1500);
+    let steps = 300 + chaos.dice.below(2500);
     for _ in 0..steps {
         chaos.step();
     }
