@@ -9,8 +9,8 @@ use quorate::{OptionalSend, Snapshot, SnapshotMeta};
 use tokio::task::spawn_blocking;
 
 use crate::config::{LogId, NodeConfig, SnapshotMetaOf, SnapshotOf, StoredMembership};
-use crate::shared::{Frozen, Position, Shared, invalid, read_header};
-use crate::snapshots::{SnapshotFile, Snapshots};
+use crate::shared::{Frozen, Position, Shared, invalid};
+use crate::snapshots::{SnapshotFile, Snapshots, Stored};
 use crate::state_machine::StateMachine;
 
 /// Applies entries to the shared state, and keeps its snapshots in files.
@@ -56,20 +56,14 @@ impl<S: StateMachine> RaftStateMachine<NodeConfig> for Machine<S> {
         let (shared, snapshots, expected) = (self.shared.clone(), self.snapshots.clone(), meta.last_log_id);
         let installed = spawn_blocking(move || {
             // Durable first: the library drops the log that this snapshot stands for once this returns.
-            let mut reader = snapshots.keep(snapshot)?;
-            shared.install(expected, &mut reader)
+            let stored = snapshots.keep(snapshot)?;
+            shared.install(expected, &mut stored.read())
         });
         installed.await.map_err(io::Error::other)?
     }
 
     async fn get_current_snapshot(&mut self) -> io::Result<Option<SnapshotOf<SnapshotFile>>> {
-        let snapshots = self.snapshots.clone();
-        let newest = spawn_blocking(move || {
-            let Some(mut reader) = snapshots.newest()? else { return Ok(None) };
-            let position = read_header(&mut reader)?;
-            Ok(Some(snapshot_of(&position, reader.into_file())))
-        });
-        newest.await.map_err(io::Error::other)?
+        Ok(self.snapshots.newest().map(snapshot_of))
     }
 }
 
@@ -90,15 +84,23 @@ impl<S: StateMachine> RaftSnapshotBuilder<NodeConfig> for Builder<S> {
             let position = frozen.position.clone();
             let mut writer = snapshots.begin()?;
             frozen.write(&mut writer)?;
-            let reader = snapshots.publish(writer, &position)?;
-            Ok(snapshot_of(&position, reader.into_file()))
+            snapshots.publish(writer, &position)
         });
-        built.await.map_err(io::Error::other)?
+        let built = built.await.unwrap_or_else(|panic| Err(io::Error::other(panic)));
+        match (built, self.snapshots.newest()) {
+            (Ok(stored), _) => Ok(snapshot_of(stored)),
+            (Err(error), Some(before)) => {
+                // An error would stop the node. The log is all there, so the snapshot before will do until the next.
+                tracing::error!(%error, "a snapshot could not be taken; keeping the one before, and more of the log");
+                Ok(snapshot_of(before))
+            }
+            (Err(error), None) => Err(error),
+        }
     }
 }
 
-fn snapshot_of(position: &Position, snapshot: SnapshotFile) -> SnapshotOf<SnapshotFile> {
-    let meta =
-        SnapshotMeta { last_log_id: position.applied, last_membership: position.roll.membership.clone() };
-    Snapshot { meta, snapshot }
+fn snapshot_of(stored: Stored) -> SnapshotOf<SnapshotFile> {
+    let Position { applied, roll } = &stored.position;
+    let meta = SnapshotMeta { last_log_id: *applied, last_membership: roll.membership.clone() };
+    Snapshot { meta, snapshot: SnapshotFile::Stored(stored) }
 }

@@ -221,15 +221,18 @@ impl<S: StateMachine> Inner<S> {
     }
 
     fn view(&self, metrics: &RaftMetrics<NodeConfig>) -> View {
-        let (effective, committed) = (&metrics.membership_config, &metrics.committed_membership_config);
-        let unfinished = effective.log_id() != committed.log_id() || effective.get_joint_config().len() > 1;
+        // Metrics are published a moment after the fact; what is applied here is a fact already.
+        let roll = self.shared.roll();
+        let published = &metrics.membership_config;
+        let newest = if published.log_id() > roll.membership.log_id() { published } else { &roll.membership };
+        let unfinished = newest.log_id() != roll.membership.log_id() || newest.get_joint_config().len() > 1;
         let progress = Progress::of(metrics, self.options.id);
         let recent = progress.contact.iter().filter(|(_, age)| **age < self.options.election_max);
         View {
-            voters: effective.get_joint_config().last().cloned().unwrap_or_default(),
-            nodes: effective.nodes().map(|(id, member)| (*id, member.clone())).collect(),
-            tombstones: self.shared.roll().tombstones.clone(),
-            in_progress: unfinished.then(|| effective.log_id().as_ref().map(|log_id| log_id.index)),
+            voters: newest.get_joint_config().last().cloned().unwrap_or_default(),
+            nodes: newest.nodes().map(|(id, member)| (*id, member.clone())).collect(),
+            tombstones: roll.tombstones.clone(),
+            in_progress: unfinished.then(|| newest.log_id().as_ref().map(|log_id| log_id.index)),
             live: recent.map(|(id, _)| *id).chain([self.options.id]).collect(),
             lag: progress.lag,
             lag_max: self.options.learner_lag_max,

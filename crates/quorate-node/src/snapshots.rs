@@ -1,7 +1,7 @@
 //! The files of snapshots: written from the state, received from a leader, sent to a follower.
 
 use std::io::{self, Read, Write};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use quorate_grpc::{SnapshotFiles, SnapshotSink, SnapshotSource};
 use quorate_log::{DiskDirectory, SnapshotReader, SnapshotStore, SnapshotWriter};
@@ -17,38 +17,38 @@ type Writer = SnapshotWriter<DiskDirectory>;
 #[derive(Debug)]
 pub(crate) struct Snapshots {
     store: SnapshotStore<DiskDirectory>,
-    /// One more than the index that the newest snapshot covers; 0 while there is none.
-    ///
-    /// Held while one is made the newest, so that a snapshot that was long in the making cannot take the place of a
-    /// later one: the log before the later one is gone.
-    newest_next: Mutex<u64>,
+    /// The newest. Held while another is made the newest, so that a snapshot that was long in the making cannot take
+    /// the place of a later one: the log before the later one is gone.
+    newest: Mutex<Option<Stored>>,
 }
 
-/// The content of a snapshot.
+/// A durable snapshot, and where in the log it is.
+#[derive(Debug, Clone)]
+pub(crate) struct Stored {
+    pub(crate) position: Position,
+    reader: Arc<SnapshotReader<DiskDirectory>>,
+}
+
+/// The content of a snapshot, as the library hands it around.
 #[derive(Debug)]
 pub(crate) enum SnapshotFile {
     /// A durable file, checked whole.
-    Stored(Arc<SnapshotReader<DiskDirectory>>),
+    Stored(Stored),
     /// A file that was received whole, and counts for nothing until the library has accepted it.
     Received(Box<Writer>),
 }
 
 impl Snapshots {
-    /// Opens the directory; an unfinished snapshot in it is removed. Blocks.
+    /// Opens the directory, and checks the newest snapshot; an unfinished one is removed. Blocks.
     pub(crate) fn open(directory: DiskDirectory) -> io::Result<Self> {
         let store = SnapshotStore::open(directory, SNAPSHOTS_KEPT).map_err(io::Error::other)?;
-        let snapshots = Self { store, newest_next: Mutex::new(0) };
-        if let Some(mut newest) = snapshots.newest()? {
-            let next = next_of(&read_header(&mut newest)?);
-            *snapshots.newest_next.lock().unwrap_or_else(PoisonError::into_inner) = next;
-        }
-        Ok(snapshots)
+        let newest = store.newest().map_err(io::Error::other)?.snapshot.map(Stored::of).transpose()?;
+        Ok(Self { store, newest: Mutex::new(newest) })
     }
 
-    /// The newest intact snapshot. Reads and checks all of it. Blocks.
-    pub(crate) fn newest(&self) -> io::Result<Option<Reading>> {
-        let newest = self.store.newest().map_err(io::Error::other)?;
-        Ok(newest.snapshot.map(Reading::of))
+    /// The newest snapshot.
+    pub(crate) fn newest(&self) -> Option<Stored> {
+        self.lock().clone()
     }
 
     /// Begins to write one. Blocks.
@@ -56,49 +56,51 @@ impl Snapshots {
         self.store.create(&[]).map_err(io::Error::other)
     }
 
-    /// Makes one durable and the newest. Blocks.
-    pub(crate) fn publish(&self, writer: Writer, position: &Position) -> io::Result<Reading> {
-        let mut newest_next = self.newest_next.lock().unwrap_or_else(PoisonError::into_inner);
-        if next_of(position) < *newest_next {
-            return Err(invalid("a later snapshot was installed while this one was written"));
+    /// Makes one durable and the newest, unless a later one was installed while it was written. Gives the newest.
+    /// Blocks.
+    pub(crate) fn publish(&self, writer: Writer, position: &Position) -> io::Result<Stored> {
+        let mut newest = self.lock();
+        match newest.as_ref().filter(|stored| position.applied < stored.position.applied) {
+            Some(later) => Ok(later.clone()),
+            None => finish(writer, &mut newest),
         }
-        let reader = writer.finish().map_err(io::Error::other)?;
-        *newest_next = next_of(position);
-        Ok(Reading::of(reader))
     }
 
     /// Makes sure that a snapshot which is about to be installed is durable and the newest. Blocks.
-    pub(crate) fn keep(&self, snapshot: SnapshotFile) -> io::Result<Reading> {
+    pub(crate) fn keep(&self, snapshot: SnapshotFile) -> io::Result<Stored> {
         match snapshot {
-            SnapshotFile::Stored(reader) => Ok(Reading { reader, offset: 0 }),
-            SnapshotFile::Received(writer) => {
-                let mut newest_next = self.newest_next.lock().unwrap_or_else(PoisonError::into_inner);
-                let mut reading = Reading::of(writer.finish().map_err(io::Error::other)?);
-                *newest_next = next_of(&read_header(&mut reading)?);
-                Ok(Reading { offset: 0, ..reading })
-            }
+            SnapshotFile::Stored(stored) => Ok(stored),
+            SnapshotFile::Received(writer) => finish(*writer, &mut self.lock()),
         }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Stored>> {
+        self.newest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn next_of(position: &Position) -> u64 {
-    position.applied.as_ref().map_or(0, |applied| applied.index.saturating_add(1))
+fn finish(writer: Writer, newest: &mut Option<Stored>) -> io::Result<Stored> {
+    let stored = Stored::of(writer.finish().map_err(io::Error::other)?)?;
+    *newest = Some(stored.clone());
+    Ok(stored)
+}
+
+impl Stored {
+    fn of(reader: SnapshotReader<DiskDirectory>) -> io::Result<Self> {
+        let reader = Arc::new(reader);
+        let position = read_header(&mut Reading { reader: reader.clone(), offset: 0 })?;
+        Ok(Self { position, reader })
+    }
+
+    pub(crate) fn read(&self) -> Reading {
+        Reading { reader: self.reader.clone(), offset: 0 }
+    }
 }
 
 /// Reads a stored snapshot from its beginning.
 pub(crate) struct Reading {
     reader: Arc<SnapshotReader<DiskDirectory>>,
     offset: u64,
-}
-
-impl Reading {
-    fn of(reader: SnapshotReader<DiskDirectory>) -> Self {
-        Self { reader: Arc::new(reader), offset: 0 }
-    }
-
-    pub(crate) fn into_file(self) -> SnapshotFile {
-        SnapshotFile::Stored(self.reader)
-    }
 }
 
 impl Read for Reading {
@@ -116,7 +118,7 @@ impl SnapshotFiles for Snapshots {
 
     fn open(&self, data: &SnapshotFile) -> io::Result<Sending> {
         match data {
-            SnapshotFile::Stored(reader) => Ok(Sending(reader.clone())),
+            SnapshotFile::Stored(stored) => Ok(Sending(stored.reader.clone())),
             SnapshotFile::Received(_) => Err(invalid("a snapshot that was only received cannot be sent")),
         }
     }

@@ -77,7 +77,8 @@ pub trait StateMachine: Sized + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// Those of `out`, handed on. The snapshot is then given up, and tried again later.
+    /// Those of `out`, handed on. The node then goes on with the snapshot before and more of the log, and tries again
+    /// later; without a snapshot before, it stops with [`StopReason::Fatal`](crate::StopReason::Fatal).
     fn write_snapshot(frozen: Self::Frozen, out: &mut dyn io::Write) -> io::Result<()>;
 
     /// Reads the state that [`write_snapshot`](Self::write_snapshot) wrote, on a thread where blocking is allowed.
