@@ -12,6 +12,7 @@ use crate::membership::Placed;
 use crate::message::AppendReply;
 use crate::message::Ticket;
 use crate::message::Transfer;
+use crate::message::WriteSeq;
 use crate::options::Time;
 use crate::progress::Lacks;
 use crate::progress::Mode;
@@ -45,6 +46,8 @@ pub struct Leader<L: RaftLeaderId> {
     transfer: Option<Handover<L>>,
     /// Voters were told to forget the lease, and may learn of it late: it is gone for this leadership.
     pub(crate) lease_given_back: bool,
+    /// How far the disk was when writes were last seen to wait for it, and since when it has been there.
+    waiting_for_disk: Option<(WriteSeq, Time)>,
     /// A leader that the committed configuration no longer holds hands over, then steps down, at these times.
     removed_at: Option<Time>,
     stepping_down_at: Option<Time>,
@@ -163,6 +166,7 @@ impl<L: RaftLeaderId> Replica<L> {
             next_heartbeat: now,
             transfer: None,
             lease_given_back: false,
+            waiting_for_disk: None,
             removed_at: None,
             stepping_down_at: None,
             // A joint configuration that an earlier leader left behind.
@@ -215,6 +219,28 @@ impl<L: RaftLeaderId> Replica<L> {
             }
         }
         self.leave_if_removed(now);
+        self.leave_if_disk_hangs(now);
+    }
+
+    /// A leader that cannot write holds everyone up; heartbeats alone would keep it in office.
+    fn leave_if_disk_hangs(&mut self, now: Time) {
+        let (Some(most), waits) = (self.options.disk_stall_max, !self.unflushed.is_empty()) else { return };
+        let flushed = self.flushed_seq;
+        let Role::Leader(leader) = &mut self.role else { return };
+        let since = match leader.waiting_for_disk.filter(|(at, _)| *at == flushed) {
+            Some((_, since)) => since,
+            None => now,
+        };
+        leader.waiting_for_disk = waits.then_some((flushed, since));
+        if waits && now >= since + most {
+            self.resign();
+        }
+    }
+
+    /// Leads no more, though nobody else does: its vote stays, no longer as a leader's, so nobody follows it.
+    fn resign(&mut self) {
+        self.vote.committed = false;
+        self.step_down_to(Role::Passive);
     }
 
     /// After the lease is lost, sending and silence alternate, each for the configured time.
@@ -241,9 +267,7 @@ impl<L: RaftLeaderId> Replica<L> {
             return;
         };
         if leader.stepping_down_at.is_some_and(|at| now >= at) {
-            // Its vote stays, no longer as a leader's: it leads nobody, and nobody follows it.
-            self.vote.committed = false;
-            self.step_down_to(Role::Passive);
+            self.resign();
             return;
         }
         if leader.stepping_down_at.is_some() {

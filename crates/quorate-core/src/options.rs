@@ -84,6 +84,9 @@ pub struct Options {
     pub allow_log_reversion: bool,
     /// How long a leader that was removed from the committed configuration goes on leading; `None` is for ever.
     pub removed_leader_step_down: Option<Duration>,
+    /// A leader whose own disk has made nothing durable for so long, with writes waiting, steps down: it still sends
+    /// heartbeats, so nobody else would lead, and it can commit nothing. `None` leads on.
+    pub disk_stall_max: Option<Duration>,
     /// Most entries in one append request.
     pub payload_entries_max: u64,
     /// Most entries sent to one peer and not acknowledged.
@@ -120,6 +123,7 @@ impl Default for Options {
             finish_joint: true,
             allow_log_reversion: false,
             removed_leader_step_down: Some(Duration::from_millis(150)),
+            disk_stall_max: None,
             payload_entries_max: 300,
             inflight_entries_max: 16_384,
             inflight_bytes_max: 16 << 20,

@@ -62,7 +62,8 @@ fn play(path: &Path) -> Option<String> {
         let found = run(&mut script, &commands, path);
         if found != expected {
             let (name, commands) = (path.display(), commands.join("\n"));
-            failure.get_or_insert(format!("{name}: {commands}\n---- expected\n{expected}---- found\n{found}"));
+            failure
+                .get_or_insert(format!("{name}: {commands}\n---- expected\n{expected}---- found\n{found}"));
         }
         output += &format!("{}\n----\n{found}", commands.join("\n"));
     }

@@ -51,6 +51,7 @@ impl<L: Ids> Cluster<L> {
     /// The first `count` writes that were done become durable.
     pub fn flush(&mut self, id: u64, count: usize) -> bool {
         let mut seq = None;
+        let count = if self.node(id).disk_hangs { 0 } else { count };
         for _ in 0..count {
             let Some((number, op)) = self.node_mut(id).behind.pop_front() else { break };
             match &op {
@@ -250,6 +251,13 @@ impl<L: Ids> Cluster<L> {
         true
     }
 
+    /// The log store cannot read the entries of the oldest append that was pulled.
+    pub fn fail_read(&mut self, id: u64) {
+        let (peer, send) = self.node_mut(id).sends.remove(0);
+        self.replica(id).peer_lost(&peer, &send.ticket);
+        self.settle(id);
+    }
+
     pub fn send_snapshot(&mut self, id: u64, peer: u64) -> bool {
         let now = self.node(id).clock.at(self.now_us);
         let Some(send) = self.replica(id).next_snapshot(now, &peer) else { return false };
@@ -302,14 +310,15 @@ impl<L: Ids> Cluster<L> {
         for peer in self.ids().into_iter().filter(|peer| *peer != id) {
             did |= self.ask(id, peer);
             did |= self.heartbeat(id, peer);
-            while self.append_begin(id, peer) {
+            let rests = self.node(id).backoff.get(&peer).is_some_and(|until| self.now_us < *until);
+            while !rests && self.append_begin(id, peer) {
                 did = true;
                 while self.append_end(id, 0) {}
             }
             while self.append_end(id, 0) {
                 did = true;
             }
-            did |= self.send_snapshot(id, peer);
+            did |= !rests && self.send_snapshot(id, peer);
         }
         did
     }

@@ -39,7 +39,9 @@ pub fn draw(rest: &[&str]) -> Vec<String> {
         lines.push(format!("{majority} of {}", voters.len()));
     }
     match quorum::reached(&configs, |id| at.get(id)) {
-        Some(Some(position)) => lines.push(format!("   {}┘ {position} is reached", "─".repeat(*position as usize))),
+        Some(Some(position)) => {
+            lines.push(format!("   {}┘ {position} is reached", "─".repeat(*position as usize)))
+        }
         Some(None) => lines.push("nothing is reached".to_string()),
         None => lines.push("there is nobody to ask".to_string()),
     }

@@ -18,7 +18,10 @@ use super::wire::Ids;
 use super::wire::Image;
 use super::wire::Payload;
 
-/// How long a node that was asked to take over waits for the leader's log before it says no.
+/// How long a peer that did not answer is left alone.
+const BACKOFF_US: u64 = 20_000;
+
+/// Most requests to take over that a node remembers.
 const TAKEOVERS_MAX: usize = 4;
 
 impl<L: Ids> Cluster<L> {
@@ -132,6 +135,10 @@ impl<L: Ids> Cluster<L> {
         let Envelope { from: _, to, req, body } = envelope;
         let Some((peer, context)) = self.node_mut(to).contexts.remove(&req) else { return };
         let (now, dice) = (self.node(to).clock.at(self.now_us), self.dice.roll());
+        if matches!(body, Body::Lost) {
+            let until = self.now_us + BACKOFF_US;
+            self.node_mut(to).backoff.insert(peer, until);
+        }
         let replica = self.replica(to);
         match (context, body) {
             (Context::PreVote(asked), Body::VoteReply(reply)) => {

@@ -56,6 +56,8 @@ pub struct Stream<L: Ids> {
 pub struct Node<L: Ids> {
     pub id: u64,
     pub up: bool,
+    /// Nothing becomes durable any more.
+    pub disk_hangs: bool,
     pub replica: Replica<L>,
     pub clock: Clock,
     /// What a reader sees, and what a crash leaves.
@@ -78,6 +80,8 @@ pub struct Node<L: Ids> {
     pub sends: Vec<(u64, SendAppend<L>)>,
     pub contexts: BTreeMap<u64, (u64, Context<L>)>,
     pub streams: BTreeMap<u64, Stream<L>>,
+    /// Peers that did not answer, and until when they are left alone.
+    pub backoff: BTreeMap<u64, u64>,
     pub reads: Vec<Reading<L>>,
     pub takeovers: Vec<Transfer<L>>,
     /// Clients of this node that wait for their entry.
@@ -101,6 +105,7 @@ impl<L: Ids> Node<L> {
         Self {
             id,
             up: true,
+            disk_hangs: false,
             replica: Replica::new(id, options, empty, clock.at(now_us), dice),
             clock,
             view: Disk::empty(),
@@ -117,6 +122,7 @@ impl<L: Ids> Node<L> {
             sends: Vec::new(),
             contexts: BTreeMap::new(),
             streams: BTreeMap::new(),
+            backoff: BTreeMap::new(),
             reads: Vec::new(),
             takeovers: Vec::new(),
             clients: Vec::new(),
@@ -143,6 +149,7 @@ impl<L: Ids> Node<L> {
         self.sends.clear();
         self.contexts.clear();
         self.streams.clear();
+        self.backoff.clear();
         self.reads.clear();
         self.takeovers.clear();
         self.clients.clear();

@@ -7,9 +7,9 @@
 //! - operators: `campaign 1 [pre]`, `change 1 (1,2)(2,3) learners=(4) [finish]`, `transfer 1 3`, `snapshot 1`,
 //!   `purge 1 8`;
 //! - one effect: `write 1 [n]`, `flush 1 [n]`, `apply 1`, `install 1`, `build 1`, `send 1->2`, `timeout 1`,
-//!   `take-over 1`; all of a node's: `work 1`;
+//!   `take-over 1`, `read-for 1->2` and then `send-read 1` or `fail-read 1`; all of a node's: `work 1`;
 //! - messages: `net`, `deliver 1->2 [n]`, `drop 1->2`, `duplicate 1->2`, `delay 1->2`;
-//! - faults: `crash 1 [keep=n] [state]`, `restart 1`, `partition (1,2)`, `cut 1->2`, `heal`;
+//! - faults: `crash 1 [keep=n] [state]`, `restart 1`, `hang 1` (its disk), `partition (1,2)`, `cut 1->2`, `heal`;
 //! - time: `tick 50` passes and wakes who is due, `run 500` passes with everything that follows, `stabilize` does all
 //!   there is to do now;
 //! - looks: `status`, `log 1`, `peers 1`, `quorum …`. `quiet` before a command hides its trace.
@@ -101,6 +101,7 @@ fn options(rest: &[&str]) -> Options {
             "inflight" => options.inflight_entries_max = number(),
             "snapshot-after" => options.snapshot_after = Some(number()),
             "keep" => options.keep_in_log = number(),
+            "disk-stall" => options.disk_stall_max = Some(Duration::from_millis(number())),
             _ => panic!("unknown option: {word}"),
         }
     }
@@ -148,6 +149,7 @@ impl<L: Ids> Cluster<L> {
                 self.send_snapshot(from, to);
             }
             "read-for" => drop(self.append_begin(link(rest[0]).0, link(rest[0]).1)),
+            "fail-read" => self.fail_read(id),
             "send-read" => drop(self.append_end(id, number(rest, 1, 0))),
             "timeout" => {
                 let node = self.node(id);
@@ -242,6 +244,7 @@ impl<L: Ids> Cluster<L> {
                 self.crash(id, keep, rest.contains(&"state"));
             }
             "restart" => self.restart(id),
+            "hang" => self.node_mut(id).disk_hangs = true,
             "partition" => self.partition(&sets(rest[0]).remove(0)),
             "cut" => drop(self.cut.insert(link(rest[0]))),
             "heal" => self.heal(),
