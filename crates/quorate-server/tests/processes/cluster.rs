@@ -93,6 +93,18 @@ impl Cluster {
         }
     }
 
+    /// Waits until the leader has heard nothing of a member for longer than any election timeout.
+    pub(crate) async fn silent(&self, id: u64) {
+        loop {
+            let members = self.client.status(true).await.unwrap().members.members;
+            let contact =
+                members.iter().find(|member| member.id == id).and_then(|member| member.last_contact_ms);
+            if contact.is_some_and(|ms| ms > 1500) {
+                break;
+            }
+        }
+    }
+
     pub(crate) async fn put(&self, key: &str, value: &str) {
         // A write of the same value may be made twice.
         while let Err(error) = self.client.put(key, value.to_owned().into()).await {
