@@ -108,6 +108,8 @@ impl<L: RaftLeaderId> Replica<L> {
             return None;
         }
         let waited = match &self.role {
+            // It can ask nobody before its own vote is durable, and the wait for answers begins then.
+            Role::Candidate(_) if self.vote_seq > self.flushed_seq => return None,
             Role::PreCandidate(campaign) | Role::Candidate(campaign) => {
                 return Some(campaign.began + self.election_timeout + self.greater_log_penalty());
             }
@@ -332,6 +334,7 @@ impl<L: RaftLeaderId> Replica<L> {
         if let Role::Candidate(campaign) = &mut self.role
             && campaign.granted.insert(self.id.clone())
         {
+            campaign.began = now;
             self.count(now);
         }
     }

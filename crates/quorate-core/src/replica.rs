@@ -570,6 +570,12 @@ impl<L: RaftLeaderId> Replica<L> {
             "I5",
             "the last committed entry is in the log",
         )?;
+        let effective = self.memberships.effective().log_id.as_ref();
+        holds(
+            effective.is_none_or(|log_id| self.log.has(log_id)),
+            "I12",
+            "the membership in force stands in the log",
+        )?;
         let mut previous = self.memberships.committed().log_id.as_ref();
         for placed in self.memberships.pending() {
             holds(placed.log_id.as_ref() > previous, "I12", "memberships stand in log order")?;

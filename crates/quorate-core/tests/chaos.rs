@@ -247,7 +247,7 @@ impl<L: Ids> Chaos<L> {
         let id = if self.dice.chance(1, 10) { any } else { self.any_leader().unwrap_or(any) };
         match self.dice.below(10) {
             0..6 => {
-                let count = 1 + self.dice.below(3);
+                let count = 1 + self.dice.below(6);
                 let _ = self.cluster.propose(id, count);
             }
             6..8 => {
@@ -352,7 +352,14 @@ impl<L: Ids> Chaos<L> {
             return;
         }
         let next = match self.dice.below(3) {
-            0 => Membership::new(vec![target], learners),
+            0 => {
+                let mut one_apart = current;
+                let node = *self.dice.pick(&ids).unwrap();
+                if !one_apart.remove(&node) {
+                    one_apart.insert(node);
+                }
+                Membership::new(vec![one_apart], learners)
+            }
             1 => effective.to_uniform(true),
             _ => Membership::new(vec![current, target], learners),
         };

@@ -202,7 +202,6 @@ impl<L: Ids> Cluster<L> {
         let had = self.node(id).replica.has_append(&peer);
         let send = self.replica(id).next_append(now, &peer);
         if let Some(send) = send {
-            self.say(|| format!("{id} reads {}..{} for {peer}", send.first, send.end));
             assert_eq!(
                 next_index(send.prev.as_ref()),
                 send.first,
@@ -220,7 +219,6 @@ impl<L: Ids> Cluster<L> {
             return false;
         }
         let (peer, send) = self.node_mut(id).sends.remove(0);
-        self.say(|| format!("{id} has read {}..{} for {peer}", send.first, send.end));
         let node = self.node_mut(id);
         let session = node.replica.peer_ready(&peer).session;
         let least = send.end.min(send.first + 1);

@@ -145,6 +145,7 @@ impl<L: Ids> Cluster<L> {
                 let node = self.node_mut(id);
                 node.seen_committed = node.seen_committed.max(last.index + 1);
                 node.clients.retain(|client| client.index > last.index);
+                self.check_membership(id);
             }
             Event::Reverted { peer, .. } => panic!("{id}: {peer} lost entries that no crash took"),
             Event::Contradiction(index) => panic!("{id}: a leader contradicts the commit at {index}"),
@@ -211,9 +212,22 @@ impl<L: Ids> Cluster<L> {
             self.ghost.committed(&entry, &by);
         }
         self.node_mut(id).seen_committed = end;
+        self.check_membership(id);
         let node = self.node(id);
         let commit = node.replica.committed().cloned();
         self.say(|| format!("{id} commits {}", commit.unwrap()));
+    }
+
+    /// I12: the membership that a node takes for committed is the last one that was, up to its own commit.
+    fn check_membership(&self, id: u64) {
+        let replica = &self.node(id).replica;
+        let end = next_index(replica.committed());
+        let known = replica.committed_membership();
+        // After a restart, the last but one in the log counts as committed before the commit is known to reach it.
+        if next_index(known.log_id.as_ref()) <= end {
+            let truth = self.ghost.config_at(end).cloned().unwrap_or_default();
+            assert_eq!(*known.membership, truth, "I12: {id} holds another membership as committed");
+        }
     }
 
     /// I7, I8: what a leader counts as committed is its own entry, on the disks of a quorum.

@@ -10,9 +10,10 @@
 //!   `take-over 1`, `read-for 1->2` and then `send-read 1` or `fail-read 1`; all of a node's: `work 1`;
 //! - messages: `net`, `deliver 1->2 [n]`, `drop 1->2`, `duplicate 1->2`, `delay 1->2`;
 //! - faults: `crash 1 [keep=n] [state]`, `restart 1`, `hang 1` (its disk), `partition (1,2)`, `cut 1->2`, `heal`;
-//! - time: `tick 50` passes and wakes who is due, `run 500` passes with everything that follows, `stabilize` does all
+//! - time: `sleep 50` passes, `tick 50` passes and wakes who is due, `run 500` passes with everything that follows, `stabilize` does all
 //!   there is to do now;
-//! - looks: `status`, `log 1`, `peers 1`, `quorum …`. `quiet` before a command hides its trace.
+//! - looks: `status`, `log 1`, `peers 1`, `quorum …`. `quiet` before a command hides its trace,
+//!   `brief` the messages in it.
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -54,7 +55,8 @@ impl<L: Ids> Stage<L> {
     pub fn run(&mut self, command: &str) -> Vec<String> {
         let mut words: Vec<&str> = command.split_whitespace().collect();
         let quiet = words.first() == Some(&"quiet");
-        if quiet {
+        let brief = words.first() == Some(&"brief");
+        if quiet || brief {
             words.remove(0);
         }
         match words.as_slice() {
@@ -73,7 +75,7 @@ impl<L: Ids> Stage<L> {
             [] => {}
         }
         let lines = self.trace.take();
-        if quiet { Vec::new() } else { lines }
+        lines.into_iter().filter(|line| !quiet && !(brief && line.contains("->"))).collect()
     }
 
     fn add_nodes(&mut self, count: u64, rest: &[&str]) {
@@ -154,7 +156,7 @@ impl<L: Ids> Cluster<L> {
             "timeout" => {
                 let node = self.node(id);
                 let deadline = node.replica.deadline().expect("it waits for something");
-                self.now_us = self.now_us.max(deadline.0.as_micros() as u64 - node.clock.offset_us);
+                self.now_us = self.now_us.max(deadline.0.as_micros() as u64 + 1 - node.clock.offset_us);
                 self.timeout(id);
             }
             _ => return false,
@@ -250,6 +252,7 @@ impl<L: Ids> Cluster<L> {
             "heal" => self.heal(),
             "stabilize" => self.stabilize(),
             "run" => self.run(id),
+            "sleep" => self.now_us += id * 1000,
             "tick" => {
                 self.now_us += id * 1000;
                 for node in self.ids() {
