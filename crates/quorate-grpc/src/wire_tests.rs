@@ -2,12 +2,17 @@
 
 use bytes::Bytes;
 use futures_util::stream;
+use prost::Message as _;
+use quorate::raft::VoteRequest;
+use quorate::type_config::alias::SnapshotMetaOf;
+use rand::{RngExt as _, SeedableRng as _};
 use tonic::codegen::Service as _;
 
 use crate::admission::Purpose;
+use crate::append::{Cutter, read_request};
 use crate::codec;
-use crate::common::{CLUSTER, Node, Types, heartbeat, options, transport, uid, vote};
-use crate::error::TransportError;
+use crate::common::{CLUSTER, Node, Types, append, heartbeat, options, transport, uid, vote};
+use crate::error::{HandshakeError, TransportError};
 use crate::identity::NodeTag;
 use crate::peer::{Link, connect, connect_channel};
 use crate::wire;
@@ -100,7 +105,7 @@ async fn a_message_is_refused_by_its_announced_size() {
 async fn pieces_of_a_snapshot_out_of_place_are_refused() {
     let node = Node::start(2, options()).await;
     let meta = quorate::SnapshotMeta::<quorate::impls::leader_id_adv::LeaderId<u64, u64>, u64, _>::default();
-    let meta: quorate::type_config::alias::SnapshotMetaOf<Types> = meta;
+    let meta: SnapshotMetaOf<Types> = meta;
     let header = wire::snapshot_up::Part::Header(wire::SnapshotHeader {
         encoding: codec::ENCODING,
         group: 0,
@@ -144,4 +149,31 @@ async fn a_handshake_that_hangs_holds_nobody_up() {
     let mut link = link_to(&node, Purpose::Raft).await;
     let request = wire::CallRequest { kind: 1, body: Bytes::from_static(b"hello") };
     assert_eq!(link.client.call(request).await.unwrap().into_inner().body, "hello");
+}
+
+#[test]
+fn bytes_at_random_are_values_or_errors_and_never_panics() {
+    let mut dice = rand::rngs::StdRng::seed_from_u64(41);
+    let request = append(1, 3, 20);
+    let part = Cutter::new(request, 1024).next_part().unwrap().unwrap();
+    let honest = part.message.encode_to_vec();
+    let mut read = 0;
+    for _ in 0..20_000 {
+        let mut bytes = honest.clone();
+        for _ in 0..dice.random_range(0..4) {
+            let at = dice.random_range(0..bytes.len());
+            bytes[at] = dice.random();
+        }
+        bytes.truncate(dice.random_range(honest.len() / 2..=honest.len()));
+        if let Ok(message) = wire::AppendRequest::decode(bytes.as_slice()) {
+            read += usize::from(read_request::<Types>(&message).is_ok());
+        }
+        let _ = codec::decode::<VoteRequest<Types>>("a vote", &bytes);
+        let _ = codec::decode::<SnapshotMetaOf<Types>>("a meta", &bytes);
+        let _ = codec::decode::<TransportError>("an error", &bytes);
+        if let Ok(refusal) = wire::Refusal::decode(bytes.as_slice()) {
+            let _ = HandshakeError::from_wire(&refusal);
+        }
+    }
+    assert!(read > 0, "some are left as they were");
 }
