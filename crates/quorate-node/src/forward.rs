@@ -112,7 +112,7 @@ impl<S: StateMachine> Inner<S> {
         let mut leader = self.leader.subscribe();
         let mut stopped = self.stopped.subscribe();
         tokio::select! {
-            _ = leader.wait_for(Option::is_some) => {}
+            _ = leader.wait_for(|leader| leader.as_ref().is_some_and(|leader| leader.member.is_some())) => {}
             _ = stopped.wait_for(Option::is_some) => {}
             () = tokio::time::sleep(within) => {}
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use quorate::errors::{InitializeError, RaftError};
 use quorate_grpc::HandshakeError;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use crate::ask::{Answer, Ask, Asked};
 use crate::command::{decode, encode};
@@ -49,10 +49,14 @@ impl<S: StateMachine> Inner<S> {
             Err(error) => return Err(InitError::Stopped(StopReason::Fatal { cause: error.to_string() })),
         }
         let waited = self.options.request_timeout;
-        let mut leader = self.leader.subscribe();
-        match timeout(waited, leader.wait_for(Option::is_some)).await {
-            Ok(_) => Ok(()),
-            Err(_) => Err(InitError::NotLeading { waited }),
+        let (mut leader, mut stopped) = (self.leader.subscribe(), self.stopped.subscribe());
+        tokio::select! {
+            _ = leader.wait_for(Option::is_some) => Ok(()),
+            reason = stopped.wait_for(Option::is_some) => {
+                let reason = reason.ok().and_then(|reason| reason.clone());
+                Err(InitError::Stopped(reason.unwrap_or(StopReason::Shutdown)))
+            }
+            () = tokio::time::sleep(waited) => Err(InitError::NotLeading { waited }),
         }
     }
 
