@@ -10,8 +10,6 @@ use crate::ids::Vote;
 use crate::membership::Membership;
 use crate::membership::Placed;
 use crate::message::Reply;
-use crate::message::Transfer;
-use crate::message::TransferRefusal;
 use crate::message::VoteReply;
 use crate::message::VoteRequest;
 use crate::message::WriteSeq;
@@ -129,7 +127,7 @@ impl<L: RaftLeaderId> Replica<L> {
     }
 
     /// A voter of the effective or of the committed membership may campaign: the effective one may never commit.
-    fn may_campaign(&self) -> bool {
+    pub(crate) fn may_campaign(&self) -> bool {
         let term = self.vote.leader_id.term();
         // The last term there is cannot be outbid, and a full log cannot take a leader's first entry.
         let has_room = term.next() > term && self.log.next_index() < u64::MAX;
@@ -138,7 +136,7 @@ impl<L: RaftLeaderId> Replica<L> {
     }
 
     /// Asks the voters: for a pre-vote, which changes nothing anywhere, or for their votes in the next term.
-    fn campaign(&mut self, now: Time, dice: u64, pre_vote: bool, transfer: bool) {
+    pub(crate) fn campaign(&mut self, now: Time, dice: u64, pre_vote: bool, transfer: bool) {
         let term = self.vote.leader_id.term().next();
         let vote: Vote<L> = Vote::new(term, self.id.clone());
         self.election_timeout = self.options.election_timeout(dice);
@@ -361,36 +359,6 @@ impl<L: RaftLeaderId> Replica<L> {
         self.push_append(log_id.index);
         self.born.push(Born::Blank(log_id.clone()));
         log_id
-    }
-
-    // --- Being handed leadership (thesis §3.10).
-
-    /// The leader says that another shall lead: its lease no longer binds this node.
-    ///
-    /// The node that shall lead asks [`transfer_outcome`](Self::transfer_outcome) until there is one.
-    pub fn transfer_request(&mut self, request: &Transfer<L>) {
-        if self.vote == request.from && !matches!(self.role, Role::Leader(_)) {
-            self.vote_lease = Duration::ZERO;
-        }
-    }
-
-    /// Whether this node can take over: `None` while the leader's vote or log is still on its way.
-    ///
-    /// `Some(Ok(()))` is followed by [`take_over`](Self::take_over).
-    pub fn transfer_outcome(&self, request: &Transfer<L>) -> Option<Result<(), TransferRefusal<L>>> {
-        let vote = &self.flushed.vote;
-        if *vote == request.from {
-            let arrived = self.durable_last() >= request.last;
-            return arrived.then_some(Ok(()));
-        }
-        if *vote < request.from { None } else { Some(Err(TransferRefusal::VoteChanged(vote.clone()))) }
-    }
-
-    /// Campaigns on the leader's wish; leases do not forbid it, every other rule holds.
-    pub fn take_over(&mut self, now: Time, dice: u64) {
-        if !matches!(self.role, Role::Leader(_)) && self.may_campaign() {
-            self.campaign(now, dice, false, true);
-        }
     }
 
     /// The number of the write that makes the current vote durable.

@@ -70,10 +70,10 @@ impl<L: RaftLeaderId> Replica<L> {
             return refuse(AppendReply::Conflict, self.vote_seq);
         }
         let new_from = self.log.first_missing(&request.entries);
-        if let Some(index) = new_from {
-            if !self.take_entries(index, request) {
-                return refuse(AppendReply::Conflict, self.vote_seq);
-            }
+        if let Some(index) = new_from
+            && !self.take_entries(index, request)
+        {
+            return refuse(AppendReply::Conflict, self.vote_seq);
         }
         let verified = request.entries.last().or(request.prev.as_ref()).cloned();
         self.accepted = self.accepted.take().max(verified.clone());
