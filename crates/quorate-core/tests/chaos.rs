@@ -141,6 +141,18 @@ impl<L: Ids> Chaos<L> {
             _ => self.client(),
         }
         self.fault();
+        if self.faults.lease_reads && self.dice.chance(1, 20) {
+            self.read_everywhere();
+        }
+    }
+
+    /// Whoever believes to have a lease reads by it.
+    fn read_everywhere(&mut self) {
+        for id in self.cluster.ids() {
+            if self.cluster.node(id).up {
+                self.cluster.read_leased(id);
+            }
+        }
     }
 
     fn deliver(&mut self) {

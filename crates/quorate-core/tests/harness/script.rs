@@ -75,7 +75,7 @@ impl<L: Ids> Stage<L> {
             [] => {}
         }
         let lines = self.trace.take();
-        lines.into_iter().filter(|line| !quiet && !(brief && line.contains("->"))).collect()
+        lines.into_iter().filter(|line| !(quiet || brief && line.contains("->"))).collect()
     }
 
     fn add_nodes(&mut self, count: u64, rest: &[&str]) {
