@@ -13,6 +13,7 @@ use crate::identity::Identity;
 use crate::member::{ClusterId, Member, NodeId};
 use crate::shared::Shared;
 use crate::state_machine::StateMachine;
+use crate::supervise::stop;
 
 impl PeerAddress for Member {
     fn peer_address(&self) -> String {
@@ -75,14 +76,7 @@ impl<S: StateMachine> Roster for NodeRoster<S> {
     fn refused(&self, address: &str, error: &HandshakeError) {
         let Some(reason) = stop_reason(error) else { return };
         tracing::error!(%address, %error, "the cluster does not let this node in; stopping");
-        // The first reason is the one that counts.
-        self.stopped.send_if_modified(|stopped| match stopped {
-            Some(_) => false,
-            None => {
-                *stopped = Some(reason);
-                true
-            }
-        });
+        stop(&self.stopped, reason);
     }
 }
 

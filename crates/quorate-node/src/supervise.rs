@@ -14,13 +14,7 @@ use crate::state_machine::StateMachine;
 impl<S: StateMachine> Inner<S> {
     /// Stops the node for a reason, unless it stops for another already.
     pub(crate) fn stop(&self, reason: StopReason) {
-        self.stopped.send_if_modified(|stopped| match stopped {
-            Some(_) => false,
-            None => {
-                *stopped = Some(reason);
-                true
-            }
-        });
+        stop(&self.stopped, reason);
     }
 
     /// Watches until the node is to stop or has no handle left, and then ends the library and all connections.
@@ -84,4 +78,15 @@ impl<S: StateMachine> Inner<S> {
         self.leader.send_replace(None);
         self.transport.close();
     }
+}
+
+/// Sets why a node stops. The first reason is the one that counts.
+pub(crate) fn stop(stopped: &watch::Sender<Option<StopReason>>, reason: StopReason) {
+    stopped.send_if_modified(|stopped| {
+        let first = stopped.is_none();
+        if first {
+            *stopped = Some(reason);
+        }
+        first
+    });
 }

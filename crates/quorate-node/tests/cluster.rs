@@ -97,6 +97,12 @@ async fn a_node_that_was_away_catches_up_by_snapshot_while_writes_go_on() {
     assert_eq!(acknowledged.len(), 150);
     let status = back.status();
     assert!(status.snapshot >= Some(at + 100), "it must have come by snapshot: {status:?}");
+    let newcomer = place.start(with(place.builder(4)).join(place.addr(2))).await;
+    assert!(
+        words(&newcomer).await.is_superset(&acknowledged),
+        "one that was never there catches up likewise"
+    );
+    assert!(newcomer.status().snapshot >= Some(at + 100), "{:?}", newcomer.status());
     within(back.abort()).await;
     let again = place.start(with(place.builder(3))).await;
     assert!(words(&again).await.is_superset(&acknowledged), "and it stays on the disk");
@@ -165,8 +171,10 @@ async fn a_cluster_grows_from_one_to_five_and_shrinks_to_one_while_it_is_written
         nodes.push(place.start(place.builder(id).join(place.addr(1))).await);
         within(first.promote_within(id, DEADLINE)).await.unwrap();
     }
-    for id in [5, 4, 3, 2] {
-        within(first.remove(id)).await.unwrap();
+    while let Some(last) = nodes.pop().filter(|node| node.status().id != 1) {
+        within(first.remove(last.status().id)).await.unwrap();
+        let reason = within(last.stopped()).await;
+        assert!(matches!(reason, StopReason::Removed { .. }), "a removed node is told, and stops: {reason}");
     }
     let members = within(first.members_of_leader()).await.unwrap();
     assert_eq!((members.members.len(), members.tombstones.len()), (1, 4));
