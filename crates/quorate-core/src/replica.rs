@@ -31,7 +31,10 @@ use crate::work::Write;
 /// Most events kept until they are taken; more than a step can make, so that none is lost.
 const EVENTS_MAX: usize = 1024;
 
-/// What a replica was when it last stopped, as its storage tells.
+/// What a replica was when it last stopped, as its storage tells; the default is a fresh node's.
+///
+/// The caller sees to it that the log begins where the snapshot ends or before, and holds nothing that what is applied
+/// contradicts.
 #[derive(Clone, Debug)]
 pub struct Stored<L: RaftLeaderId> {
     /// The saved vote.
@@ -40,12 +43,26 @@ pub struct Stored<L: RaftLeaderId> {
     pub log: Log<L::Committed>,
     /// The last entry that the state machine has applied.
     pub applied: Option<LogId<L::Committed>>,
-    /// The newest committed membership.
+    /// The newest committed membership: the last but one of the log, or that of the state machine. One is proposed
+    /// only when the one before is committed, so the last but one always is.
     pub committed: Placed<L::Committed, L::NodeId>,
-    /// A membership in the log after it, if there is one.
+    /// The last membership of the log, if it stands behind `committed`.
     pub effective: Option<Placed<L::Committed, L::NodeId>>,
     /// The last entry that the current snapshot covers.
     pub snapshot: Option<LogId<L::Committed>>,
+}
+
+impl<L: RaftLeaderId> Default for Stored<L> {
+    fn default() -> Self {
+        Self {
+            vote: None,
+            log: Log::default(),
+            applied: None,
+            committed: Placed::new(None, Membership::default()),
+            effective: None,
+            snapshot: None,
+        }
+    }
 }
 
 /// What a replica is to the others.
@@ -95,6 +112,32 @@ impl core::error::Error for Broken {}
 ///
 /// It is told what happened through its doors, and asked for work by pulling: writes for the log store, requests for
 /// each peer, entries for the state machine. It does no I/O, reads no clock and rolls no dice.
+///
+/// # Invariants
+///
+/// What it keeps, by number. [`check`](Self::check) asserts what one node can see of them; the tests of this crate watch
+/// whole clusters for the rest.
+///
+/// | | |
+/// |---|---|
+/// | I1 | In one term a node votes once: its vote is only ever replaced by a greater one, and a grant leaves when it is durable. |
+/// | I2 | A leader leads by its own vote, which a quorum granted. |
+/// | I3 | A leader never removes an entry of its own log, and none in it is newer than the leader. |
+/// | I4 | Entries with the same id stand behind the same entries, everywhere. |
+/// | I5 | What is committed is never removed, nor replaced. |
+/// | I6 | A leader holds all that leaders before it committed: nobody votes for a log that is less up to date. |
+/// | I7 | What a leader counts as committed is durable on a quorum of every voter set. |
+/// | I8 | A leader counts copies of its own entries alone; those before them are committed along with them. |
+/// | I9 | Vote, commit and what is applied never go back. |
+/// | I10 | Every entry is handed to the state machine once, in order. |
+/// | I11 | purged ≤ snapshot ≤ applied ≤ committed ≤ last; nothing is applied that cannot be read. |
+/// | I12 | The last membership in the log is in force; two that follow each other share a node in any two quorums. |
+/// | I13 | What is acknowledged is durable. |
+/// | I14 | A read sees whatever anyone saw before it began. |
+/// | I15 | While a leader reads by its lease, no other leads. |
+/// | I16 | (of storage: nothing rotten is served) |
+/// | I17 | Installing a snapshot never moves the state machine back, and brings the membership as of its end. |
+/// | I18 | When faults end, there is a leader, it commits, and a joint configuration is left without help. |
 #[derive(Clone, Debug)]
 pub struct Replica<L: RaftLeaderId> {
     pub(crate) id: L::NodeId,
