@@ -29,6 +29,8 @@ const SEEDS_DEFAULT: u64 = 300;
 const TRACE_LINES_SHOWN: usize = 250;
 /// Effects that a node tries in turn until it finds one to do.
 const TRIES: u64 = 8;
+/// Most reads that wait at one node.
+const READS_MAX: usize = 8;
 /// How long a healed cluster may take until it has a leader, a new entry, and everyone in step.
 const RECOVERY_MS_MAX: u64 = 30_000;
 
@@ -40,6 +42,7 @@ struct Faults {
     give_up: u64,
     crash: u64,
     partition: u64,
+    heal: u64,
     change: u64,
     transfer: u64,
     elect: u64,
@@ -67,6 +70,7 @@ fn faults(dice: &mut Dice) -> Faults {
         give_up,
         crash,
         partition,
+        heal: 1 + dice.below(12),
         change,
         transfer,
         elect,
@@ -137,20 +141,26 @@ impl<L: Ids> Chaos<L> {
         match roll {
             0..500 => self.deliver(),
             500..820 => self.work(),
-            820..880 => self.pass_time(),
+            820..900 => self.pass_time(),
             _ => self.client(),
         }
         self.fault();
-        if self.faults.lease_reads && self.dice.chance(1, 20) {
+        if self.dice.chance(1, 20) {
             self.read_everywhere();
         }
     }
 
-    /// Whoever believes to have a lease reads by it.
+    /// Whoever believes to lead reads: by its lease if it has one, or by asking a quorum.
     fn read_everywhere(&mut self) {
         for id in self.cluster.ids() {
-            if self.cluster.node(id).up {
+            if !self.cluster.node(id).up {
+                continue;
+            }
+            if self.faults.lease_reads {
                 self.cluster.read_leased(id);
+            }
+            if self.cluster.node(id).reads.len() < READS_MAX && self.dice.chance(1, 4) {
+                let _ = self.cluster.read(id);
             }
         }
     }
@@ -306,7 +316,7 @@ impl<L: Ids> Chaos<L> {
                 self.cluster.restart(id);
             }
         }
-        if self.dice.chance(20, 1000) {
+        if self.dice.chance(self.faults.heal, 1000) {
             self.cluster.heal();
         }
     }
@@ -317,6 +327,14 @@ impl<L: Ids> Chaos<L> {
             // One direction of one link.
             let (from, to) = (*self.dice.pick(&ids).unwrap(), *self.dice.pick(&ids).unwrap());
             self.cluster.cut.insert((from, to));
+            return;
+        }
+        if self.dice.chance(1, 2)
+            && let Some(leader) = self.any_leader()
+        {
+            // A leader and one other lose each other; the rest hears both.
+            let other = *self.dice.pick(&ids).unwrap();
+            self.cluster.cut.extend([(leader, other), (other, leader)]);
             return;
         }
         let group: BTreeSet<u64> = ids.into_iter().filter(|_| self.dice.chance(1, 2)).collect();

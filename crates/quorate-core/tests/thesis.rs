@@ -49,7 +49,7 @@ fn term(cluster: &Cluster<Std>, id: u64) -> u64 {
 }
 
 /// Lets all leases and timeouts pass, without anyone being woken.
-fn sleep(cluster: &mut Cluster<Std>) {
+fn leases_run_out(cluster: &mut Cluster<Std>) {
     cluster.now_us += 700_000;
 }
 
@@ -112,7 +112,7 @@ mod section_3_4_election {
     fn a_split_vote_is_followed_by_another_election() {
         let mut cluster = cluster(4);
         cluster.crash(1, 0, false);
-        sleep(&mut cluster);
+        leases_run_out(&mut cluster);
         cluster.elect(2, false);
         cluster.elect(3, false);
         cluster.stabilize();
@@ -124,7 +124,7 @@ mod section_3_4_election {
     fn a_node_votes_for_one_candidate_in_a_term() {
         let mut cluster = cluster(3);
         cluster.crash(1, 0, false);
-        sleep(&mut cluster);
+        leases_run_out(&mut cluster);
         cluster.elect(2, false);
         cluster.elect(3, false);
         cluster.stabilize();
@@ -193,7 +193,7 @@ mod section_3_6_safety {
         cluster.propose(1, 1).unwrap();
         cluster.stabilize();
         cluster.crash(1, 0, false);
-        sleep(&mut cluster);
+        leases_run_out(&mut cluster);
         cluster.elect(3, false);
         cluster.stabilize();
         assert_eq!(state(&cluster, 3), ServerState::Candidate);
@@ -210,7 +210,7 @@ mod section_3_6_safety {
         cluster.flush(1, 9);
         cluster.crash(1, 0, false);
         cluster.restart(1);
-        sleep(&mut cluster);
+        leases_run_out(&mut cluster);
         cluster.elect(1, false);
         cluster.stabilize();
         assert!(cluster.ghost.is_committed(&old));
@@ -242,10 +242,10 @@ mod section_3_8_restarts {
     #[test]
     fn a_vote_survives_a_crash() {
         let mut cluster = cluster(3);
-        sleep(&mut cluster);
+        leases_run_out(&mut cluster);
         cluster.elect(3, false);
         cluster.stabilize();
-        let vote = cluster.node(2).replica.vote().clone();
+        let vote = *cluster.node(2).replica.vote();
         cluster.crash(2, 0, false);
         cluster.restart(2);
         assert_eq!(*cluster.node(2).replica.vote(), vote);
@@ -282,7 +282,7 @@ fn section_3_9_election_timeouts_are_drawn_anew_each_time() {
     let mut cluster = cluster(3);
     let deadlines: BTreeSet<_> = (0..8)
         .map(|_| {
-            sleep(&mut cluster);
+            leases_run_out(&mut cluster);
             cluster.elect(3, false);
             cluster.write(3);
             cluster.flush(3, 9);
@@ -399,7 +399,7 @@ mod section_4_1_changes {
     #[test]
     fn a_leader_commits_an_entry_of_its_own_before_it_changes_members() {
         let mut cluster = cluster(4);
-        sleep(&mut cluster);
+        leases_run_out(&mut cluster);
         cluster.elect(2, false);
         while state(&cluster, 2) != ServerState::Leader {
             cluster.work(2);
@@ -687,8 +687,8 @@ mod section_9_6_pre_vote {
     #[test]
     fn a_pre_vote_changes_nothing_at_the_voter() {
         let mut cluster = cluster_with(3, Options { pre_vote: true, ..options() });
-        sleep(&mut cluster);
-        let before = cluster.node(2).replica.vote().clone();
+        leases_run_out(&mut cluster);
+        let before = *cluster.node(2).replica.vote();
         cluster.elect(3, true);
         cluster.ask(3, 2);
         cluster.deliver(0);

@@ -10,7 +10,7 @@
 //!   `take-over 1`, `read-for 1->2` and then `send-read 1` or `fail-read 1`; all of a node's: `work 1`;
 //! - messages: `net`, `deliver 1->2 [n]`, `drop 1->2`, `duplicate 1->2`, `delay 1->2`;
 //! - faults: `crash 1 [keep=n] [state]`, `restart 1`, `hang 1` (its disk), `partition (1,2)`, `cut 1->2`, `heal`;
-//! - time: `sleep 50` passes, `tick 50` passes and wakes who is due, `run 500` passes with everything that follows, `stabilize` does all
+//! - time: `pass 50` passes, `tick 50` passes and wakes who is due, `run 500` passes with everything that follows, `stabilize` does all
 //!   there is to do now;
 //! - looks: `status`, `log 1`, `peers 1`, `quorum …`. `quiet` before a command hides its trace,
 //!   `brief` the messages in it.
@@ -252,7 +252,7 @@ impl<L: Ids> Cluster<L> {
             "heal" => self.heal(),
             "stabilize" => self.stabilize(),
             "run" => self.run(id),
-            "sleep" => self.now_us += id * 1000,
+            "pass" => self.now_us += id * 1000,
             "tick" => {
                 self.now_us += id * 1000;
                 for node in self.ids() {
