@@ -206,3 +206,135 @@ fn unpanicked<T>(run: impl FnOnce() -> T) -> Result<T, String> {
         text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned())
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use quorate::Membership;
+
+    use super::*;
+    use crate::command::Command;
+    use crate::member::{Member, Uid};
+
+    #[derive(Debug, Default, PartialEq)]
+    struct Sum(u64);
+
+    impl StateMachine for Sum {
+        type Command = u64;
+        type Response = u64;
+        type Frozen = u64;
+
+        fn apply(&mut self, _index: u64, add: u64) -> u64 {
+            assert_ne!(add, 13, "unlucky");
+            self.0 += add;
+            self.0
+        }
+
+        fn freeze(&self) -> u64 {
+            self.0
+        }
+
+        fn write_snapshot(frozen: u64, out: &mut dyn Write) -> io::Result<()> {
+            out.write_all(&frozen.to_le_bytes())
+        }
+
+        fn read_snapshot(&self, input: &mut dyn Read) -> io::Result<Self> {
+            let mut bytes = [0; 8];
+            input.read_exact(&mut bytes)?;
+            Ok(Self(u64::from_le_bytes(bytes)))
+        }
+    }
+
+    fn entry(index: u64, payload: EntryPayload) -> Entry {
+        let leader_id = quorate::vote::leader_id_adv::LeaderId { term: 1, node_id: 1 };
+        Entry { log_id: LogId { leader_id, index }, payload }
+    }
+
+    fn add(index: u64, number: u64) -> Entry {
+        entry(index, EntryPayload::Normal(Command::new(encode(&number).unwrap())))
+    }
+
+    fn members(index: u64, ids: &[NodeId]) -> Entry {
+        let member = |id: &NodeId| {
+            let peer_addr = format!("host{id}:1");
+            (*id, Member { uid: Uid(u128::from(*id) + 100), peer_addr, client_addr: String::new() })
+        };
+        let nodes: BTreeMap<NodeId, Member> = ids.iter().map(member).collect();
+        entry(index, EntryPayload::Membership(Membership::from(nodes)))
+    }
+
+    /// Members 1, 2 and 3, of which 3 was removed at index 4; the sum is 12 at index 5.
+    fn used() -> Arc<Shared<Sum>> {
+        let shared = Shared::new(Sum::default());
+        for entry in
+            [members(1, &[1, 2, 3]), add(2, 5), entry(3, EntryPayload::Blank), members(4, &[1, 2]), add(5, 7)]
+        {
+            shared.apply(entry).unwrap();
+        }
+        shared
+    }
+
+    fn snapshot(shared: &Shared<Sum>) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        shared.freeze().write(&mut bytes).unwrap();
+        bytes
+    }
+
+    #[test]
+    fn row_19_members_that_leave_are_buried_and_stay_so_in_snapshots() {
+        let shared = used();
+        let grave = Tombstone { id: 3, uid: Uid(103), index: 4 };
+        assert_eq!(shared.roll().tombstones, [(3, grave)].into());
+        let other = Shared::new(Sum::default());
+        other.install(shared.read().position.applied, &mut snapshot(&shared).as_slice()).unwrap();
+        assert_eq!(other.roll(), shared.roll());
+        assert_eq!((other.read().machine.0, other.applied()), (12, Some(5)));
+        assert_eq!(snapshot(&other), snapshot(&shared), "equal states give equal bytes");
+    }
+
+    #[test]
+    fn a_snapshot_shows_the_state_when_it_was_frozen() {
+        let shared = used();
+        let frozen = shared.freeze();
+        shared.apply(add(6, 100)).unwrap();
+        let mut bytes = Vec::new();
+        frozen.write(&mut bytes).unwrap();
+        let position = read_header(&mut bytes.as_slice()).unwrap();
+        assert_eq!(position.applied.unwrap().index, 5);
+        assert_eq!(bytes.last_chunk::<8>(), Some(&12u64.to_le_bytes()));
+    }
+
+    #[test]
+    fn a_damaged_snapshot_is_an_error_and_changes_nothing() {
+        let shared = used();
+        let bytes = snapshot(&shared);
+        let target = Shared::new(Sum(1));
+        let expected = shared.read().position.applied;
+        for length in 0..bytes.len() {
+            assert!(target.install(expected, &mut &bytes[..length]).is_err(), "cut at {length}");
+        }
+        let mut newer = bytes.clone();
+        newer[0] = 9;
+        assert!(
+            target.install(expected, &mut newer.as_slice()).unwrap_err().to_string().contains("format 9")
+        );
+        let mut endless = bytes.clone();
+        endless[4..8].copy_from_slice(&u32::MAX.to_le_bytes());
+        assert!(
+            target.install(expected, &mut endless.as_slice()).unwrap_err().to_string().contains("claims")
+        );
+        let other = target.install(None, &mut bytes.as_slice()).unwrap_err();
+        assert!(other.to_string().contains("announced"), "{other}");
+        assert_eq!((target.read().machine.0, target.applied()), (1, None));
+    }
+
+    #[test]
+    fn row_48_a_panic_and_an_unknown_command_are_errors_that_name_the_index() {
+        let shared = used();
+        let panicked = shared.apply(add(6, 13)).unwrap_err().to_string();
+        assert!(panicked.contains("index 6") && panicked.contains("unlucky"), "{panicked}");
+        let unknown = EntryPayload::Normal(Command::new(Bytes::from_static(&[0xff])));
+        let unknown = shared.apply(entry(7, unknown)).unwrap_err().to_string();
+        assert!(unknown.contains("index 7") && unknown.contains("newer version"), "{unknown}");
+        assert_eq!(shared.applied(), Some(5));
+    }
+}

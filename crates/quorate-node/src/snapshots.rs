@@ -162,3 +162,66 @@ impl SnapshotSink for Receiving {
         Ok(SnapshotFile::Received(Box::new(self.0)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::encode;
+    use crate::config::LogId;
+
+    fn position(index: u64) -> Position {
+        let leader_id = quorate::vote::leader_id_adv::LeaderId { term: 1, node_id: 1 };
+        Position { applied: Some(LogId { leader_id, index }), roll: Arc::default() }
+    }
+
+    fn written(snapshots: &Snapshots, index: u64) -> Writer {
+        let header = encode(&position(index)).unwrap();
+        let mut writer = snapshots.begin().unwrap();
+        writer.write_all(&1u32.to_le_bytes()).unwrap();
+        writer.write_all(&u32::try_from(header.len()).unwrap().to_le_bytes()).unwrap();
+        writer.write_all(&header).unwrap();
+        writer
+    }
+
+    fn newest_on_disk(dir: &std::path::Path) -> Option<Position> {
+        let snapshots = Snapshots::open(DiskDirectory::open(dir).unwrap()).unwrap();
+        snapshots.newest().map(|stored| stored.position)
+    }
+
+    #[test]
+    fn a_snapshot_long_in_the_making_does_not_take_the_place_of_a_later_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let snapshots = Snapshots::open(DiskDirectory::open(dir.path()).unwrap()).unwrap();
+        assert!(snapshots.newest().is_none());
+        let slow = written(&snapshots, 100);
+        let received = SnapshotFile::Received(Box::new(written(&snapshots, 200)));
+        assert_eq!(snapshots.keep(received).unwrap().position, position(200));
+        assert_eq!(snapshots.publish(slow, &position(100)).unwrap().position, position(200));
+        assert_eq!(newest_on_disk(dir.path()), Some(position(200)));
+    }
+
+    #[test]
+    fn a_received_snapshot_counts_for_nothing_until_it_is_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let snapshots = Snapshots::open(DiskDirectory::open(dir.path()).unwrap()).unwrap();
+        snapshots.publish(written(&snapshots, 100), &position(100)).unwrap();
+        drop(SnapshotFile::Received(Box::new(written(&snapshots, 50))));
+        assert_eq!(snapshots.newest().map(|stored| stored.position), Some(position(100)));
+        assert_eq!(newest_on_disk(dir.path()), Some(position(100)));
+    }
+
+    #[test]
+    fn a_snapshot_is_read_at_any_place_and_not_beyond_its_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let snapshots = Snapshots::open(DiskDirectory::open(dir.path()).unwrap()).unwrap();
+        let mut writer = written(&snapshots, 7);
+        writer.write_all(b"content").unwrap();
+        let stored = snapshots.publish(writer, &position(7)).unwrap();
+        let mut sending = SnapshotFiles::open(&snapshots, &SnapshotFile::Stored(stored)).unwrap();
+        let length = sending.length();
+        let mut end = [0; 7];
+        sending.read_at(length - 7, &mut end).unwrap();
+        assert_eq!(&end, b"content");
+        assert!(sending.read_at(length - 6, &mut end).is_err());
+    }
+}
