@@ -1,18 +1,13 @@
-//! What a node does, in sentences: over stores in memory and a network of function calls.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
+//! The everyday life of a cluster.
 
-mod cluster;
-
-use cluster::Add;
-use cluster::Cluster;
-use cluster::PATIENCE;
 use quorate::Config;
 use quorate::ReadPolicy;
 use quorate::async_runtime::WatchReceiver;
 
-fn config() -> Config {
-    Config { enable_pre_vote: Some(true), ..Config::default() }
-}
+use crate::cluster::Cluster;
+use crate::cluster::PATIENCE;
+use crate::cluster::config;
+use crate::stores::Add;
 
 #[tokio::test(start_paused = true)]
 async fn a_single_node_founds_a_cluster_and_applies_writes() {

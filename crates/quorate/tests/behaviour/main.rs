@@ -1,0 +1,13 @@
+//! What a node does, in sentences: over stores in memory and a network of function calls, on a paused clock.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
+#![allow(unreachable_pub, reason = "shared by the modules of one test binary")]
+
+mod cluster;
+mod elections;
+mod everyday;
+mod membership;
+mod network;
+mod reads;
+mod replication;
+mod snapshots;
+mod stores;

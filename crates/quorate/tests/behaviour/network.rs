@@ -1,0 +1,300 @@
+//! A network of function calls that a test can cut, delay, hang and listen to.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use futures_util::Stream;
+use futures_util::StreamExt;
+use quorate::BasicNode;
+use quorate::Raft;
+use quorate::RaftNetworkFactory;
+use quorate::RaftNetworkV2;
+use quorate::base::BoxFuture;
+use quorate::base::BoxStream;
+use quorate::errors::RPCError;
+use quorate::errors::ReplicationClosed;
+use quorate::errors::StreamingError;
+use quorate::errors::Unreachable;
+use quorate::network::RPCOption;
+use quorate::network::stream_append_sequential;
+use quorate::raft::AppendEntriesRequest;
+use quorate::raft::AppendEntriesResponse;
+use quorate::raft::SnapshotResponse;
+use quorate::raft::StreamAppendResult;
+use quorate::raft::TransferLeaderRequest;
+use quorate::raft::TransferLeaderResponse;
+use quorate::raft::VoteRequest;
+use quorate::raft::VoteResponse;
+use quorate::type_config::alias::SnapshotOf;
+use quorate::type_config::alias::VoteOf;
+
+use crate::cluster::elapse;
+use crate::stores::Machine;
+use crate::stores::Types;
+
+pub type Node = Raft<Types, Machine>;
+
+/// What a call is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    Append,
+    Heartbeat,
+    Vote,
+    PreVote,
+    Transfer,
+    Snapshot,
+}
+
+type Hook = Box<dyn Fn(u64, u64, &AppendEntriesRequest<Types>) + Send>;
+
+#[derive(Default)]
+struct RouterInner {
+    nodes: BTreeMap<u64, Node>,
+    isolated: BTreeSet<u64>,
+    cut: BTreeSet<(u64, u64)>,
+    hung: BTreeSet<(u64, Option<Kind>)>,
+    /// Calls to a node that arrive at another.
+    misrouted: BTreeMap<u64, u64>,
+    delay: Duration,
+    /// Every so many calls, one is lost on its way there or back.
+    lose_every: u64,
+    calls: u64,
+    counts: BTreeMap<(u64, Kind), u64>,
+    pipelined: bool,
+    hook: Option<Hook>,
+}
+
+/// Carries calls between the nodes of a test.
+#[derive(Clone, Default)]
+pub struct Router {
+    inner: Arc<Mutex<RouterInner>>,
+}
+
+impl Router {
+    fn change<T>(&self, change: impl FnOnce(&mut RouterInner) -> T) -> T {
+        change(&mut self.inner.lock().unwrap())
+    }
+
+    pub fn add(&self, id: u64, node: Node) {
+        self.change(|inner| inner.nodes.insert(id, node));
+    }
+
+    pub fn remove(&self, id: u64) {
+        self.change(|inner| inner.nodes.remove(&id));
+    }
+
+    /// Nobody reaches the node, and it reaches nobody.
+    pub fn isolate(&self, id: u64) {
+        self.change(|inner| inner.isolated.insert(id));
+    }
+
+    /// Calls from one node to another fail; the other way they pass.
+    pub fn cut(&self, from: u64, to: u64) {
+        self.change(|inner| inner.cut.insert((from, to)));
+    }
+
+    /// Calls to the node never return, not even those under way when it is restored.
+    pub fn hang(&self, id: u64) {
+        self.change(|inner| inner.hung.insert((id, None)));
+    }
+
+    /// Calls of this kind to the node never return.
+    pub fn hang_kind(&self, id: u64, kind: Kind) {
+        self.change(|inner| inner.hung.insert((id, Some(kind))));
+    }
+
+    /// Calls to `id` arrive at `at`.
+    pub fn misroute(&self, id: u64, at: u64) {
+        self.change(|inner| inner.misrouted.insert(id, at));
+    }
+
+    /// Every call takes this long.
+    pub fn delay(&self, delay: Duration) {
+        self.change(|inner| inner.delay = delay);
+    }
+
+    /// Of so many calls one is lost, in turn the request and the answer.
+    pub fn lose_every(&self, calls: u64) {
+        self.change(|inner| inner.lose_every = calls);
+    }
+
+    /// Several append requests are under way at a time.
+    pub fn pipeline(&self) {
+        self.change(|inner| inner.pipelined = true);
+    }
+
+    /// Sees every append request that is delivered.
+    pub fn listen(&self, hook: impl Fn(u64, u64, &AppendEntriesRequest<Types>) + Send + 'static) {
+        self.change(|inner| inner.hook = Some(Box::new(hook)));
+    }
+
+    /// How many calls of this kind went to the node.
+    pub fn count(&self, to: u64, kind: Kind) -> u64 {
+        self.change(|inner| inner.counts.get(&(to, kind)).copied().unwrap_or(0))
+    }
+
+    /// The node is reached again, and reaches the others.
+    pub fn restore(&self, id: u64) {
+        self.change(|inner| {
+            inner.isolated.remove(&id);
+            inner.hung.retain(|(hung, _)| *hung != id);
+            inner.cut.retain(|(from, to)| *from != id && *to != id);
+            inner.misrouted.remove(&id);
+        });
+    }
+
+    async fn call<T>(
+        &self,
+        (from, to): (u64, u64),
+        kind: Kind,
+        deliver: impl AsyncFnOnce(Node) -> Result<T, Unreachable<Types>>,
+    ) -> Result<T, Unreachable<Types>> {
+        let (hung, delay, lost) = self.change(|inner| {
+            *inner.counts.entry((to, kind)).or_default() += 1;
+            inner.calls += 1;
+            let lost = inner.lose_every > 0 && inner.calls.is_multiple_of(inner.lose_every);
+            let back = lost && (inner.calls / inner.lose_every).is_multiple_of(2);
+            let hung = inner.hung.contains(&(to, None)) || inner.hung.contains(&(to, Some(kind)));
+            (hung, inner.delay, (lost && !back, back))
+        });
+        if hung {
+            std::future::pending::<()>().await;
+        }
+        elapse(delay).await;
+        let node = self.node(from, to).filter(|_| !lost.0);
+        let unreachable = || Unreachable::from_string(format!("{from} does not reach {to}"));
+        let answer = deliver(node.ok_or_else(unreachable)?).await?;
+        // The way back may be cut by now.
+        self.node(to, from).filter(|_| !lost.1).map(|_| answer).ok_or_else(unreachable)
+    }
+
+    fn node(&self, from: u64, to: u64) -> Option<Node> {
+        self.change(|inner| {
+            let cut = inner.isolated.contains(&from)
+                || inner.isolated.contains(&to)
+                || inner.cut.contains(&(from, to));
+            let at = inner.misrouted.get(&to).copied().unwrap_or(to);
+            inner.nodes.get(&at).filter(|_| !cut).cloned()
+        })
+    }
+
+    fn tell(&self, from: u64, to: u64, rpc: &AppendEntriesRequest<Types>) {
+        self.change(|inner| {
+            if let Some(hook) = &inner.hook {
+                hook(from, to, rpc);
+            }
+        });
+    }
+}
+
+#[derive(Clone)]
+pub struct Network {
+    pub from: u64,
+    pub router: Router,
+}
+
+pub struct Link {
+    way: (u64, u64),
+    router: Router,
+}
+
+impl RaftNetworkFactory<Types> for Network {
+    type Network = Link;
+
+    async fn new_client(&mut self, target: u64, _node: &BasicNode) -> Link {
+        Link { way: (self.from, target), router: self.router.clone() }
+    }
+}
+
+fn failed(error: impl std::error::Error + 'static) -> Unreachable<Types> {
+    Unreachable::new(&error)
+}
+
+async fn append(
+    router: &Router,
+    way: (u64, u64),
+    rpc: AppendEntriesRequest<Types>,
+) -> Result<AppendEntriesResponse<Types>, Unreachable<Types>> {
+    let kind = if rpc.entries.is_empty() { Kind::Heartbeat } else { Kind::Append };
+    let deliver = async |node: Node| {
+        router.tell(way.0, way.1, &rpc);
+        node.append_entries(rpc).await.map_err(failed)
+    };
+    router.call(way, kind, deliver).await
+}
+
+impl RaftNetworkV2<Types> for Link {
+    type SnapshotData = u64;
+
+    async fn append_entries(
+        &mut self,
+        rpc: AppendEntriesRequest<Types>,
+        _option: RPCOption,
+    ) -> Result<AppendEntriesResponse<Types>, RPCError<Types>> {
+        append(&self.router, self.way, rpc).await.map_err(RPCError::Unreachable)
+    }
+
+    fn stream_append<'s, S>(
+        &'s mut self,
+        input: S,
+        option: RPCOption,
+    ) -> BoxFuture<'s, Result<BoxStream<'s, Result<StreamAppendResult<Types>, RPCError<Types>>>, RPCError<Types>>>
+    where
+        S: Stream<Item = AppendEntriesRequest<Types>> + Send + Unpin + 'static,
+    {
+        if !self.router.change(|inner| inner.pipelined) {
+            return stream_append_sequential(self, input, option);
+        }
+        let (router, way) = (self.router.clone(), self.way);
+        Box::pin(async move {
+            let open = async |node: Node| Ok(node);
+            let node = router.call(way, Kind::Append, open).await.map_err(RPCError::Unreachable)?;
+            let requests = input.inspect(move |rpc| router.tell(way.0, way.1, rpc));
+            let answers = node.stream_append(requests);
+            let answers = answers.map(|answer| answer.map_err(|error| RPCError::Unreachable(failed(error))));
+            let answers: BoxStream<'s, _> = Box::pin(answers);
+            Ok(answers)
+        })
+    }
+
+    async fn vote(
+        &mut self,
+        rpc: VoteRequest<Types>,
+        _option: RPCOption,
+    ) -> Result<VoteResponse<Types>, RPCError<Types>> {
+        let deliver = async |node: Node| node.vote(rpc).await.map_err(failed);
+        self.router.call(self.way, Kind::Vote, deliver).await.map_err(RPCError::Unreachable)
+    }
+
+    async fn pre_vote(
+        &mut self,
+        rpc: VoteRequest<Types>,
+        _option: RPCOption,
+    ) -> Result<VoteResponse<Types>, RPCError<Types>> {
+        let deliver = async |node: Node| node.pre_vote(rpc).await.map_err(failed);
+        self.router.call(self.way, Kind::PreVote, deliver).await.map_err(RPCError::Unreachable)
+    }
+
+    async fn transfer_leader(
+        &mut self,
+        req: TransferLeaderRequest<Types>,
+        _option: RPCOption,
+    ) -> Result<TransferLeaderResponse<Types>, RPCError<Types>> {
+        let deliver = async |node: Node| node.handle_transfer_leader(req).await.map_err(failed);
+        self.router.call(self.way, Kind::Transfer, deliver).await.map_err(RPCError::Unreachable)
+    }
+
+    async fn full_snapshot(
+        &mut self,
+        vote: VoteOf<Types>,
+        snapshot: SnapshotOf<Types, u64>,
+        _cancel: impl Future<Output = ReplicationClosed> + Send + 'static,
+        _option: RPCOption,
+    ) -> Result<SnapshotResponse<Types>, StreamingError<Types>> {
+        let deliver = async |node: Node| node.install_full_snapshot(vote, snapshot).await.map_err(failed);
+        self.router.call(self.way, Kind::Snapshot, deliver).await.map_err(StreamingError::Unreachable)
+    }
+}
