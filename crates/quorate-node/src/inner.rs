@@ -20,6 +20,7 @@ use crate::identity::Identity;
 use crate::leadership::Leader;
 use crate::limits::InFlight;
 use crate::member::{ClusterId, Member, NodeId};
+use crate::read::ReadRounds;
 use crate::shared::Shared;
 use crate::state_machine::StateMachine;
 use crate::status::{Role, Status};
@@ -35,6 +36,7 @@ pub(crate) struct Inner<S: StateMachine> {
     pub(crate) raft: Raft<S>,
     pub(crate) transport: Transport,
     pub(crate) in_flight: Arc<InFlight>,
+    pub(crate) reads: ReadRounds,
     /// Held while this node, as the leader, decides about a change of the membership and makes it.
     pub(crate) changing: tokio::sync::Mutex<()>,
     pub(crate) leader: watch::Sender<Option<Leader>>,
@@ -63,28 +65,6 @@ impl<S: StateMachine> Inner<S> {
         match self.ask_leader(Ask::Propose(payload), within).await? {
             Answer::Proposed(result) => result,
             other => Err(unexpected(&other)),
-        }
-    }
-
-    /// Waits until every command acknowledged before this call is applied here.
-    pub(crate) async fn wait_linearizable(&self, within: Duration) -> Result<(), ReadError> {
-        let started = tokio::time::Instant::now();
-        let Answer::ReadIndex(wanted) = self.ask_leader(Ask::ReadIndex, within).await? else {
-            return Err(ReadError::NoLeader(NotAccepted::Invalid {
-                cause: "not the answer to a read".to_owned(),
-            }));
-        };
-        let remaining = within.saturating_sub(started.elapsed());
-        let mut stopped = self.stopped.subscribe();
-        tokio::select! {
-            biased;
-            () = self.shared.wait_applied(wanted) => Ok(()),
-            _ = stopped.wait_for(Option::is_some) => {
-                Err(ReadError::Stopped(self.stop_reason().unwrap_or(StopReason::Shutdown)))
-            }
-            () = tokio::time::sleep(remaining) => {
-                Err(ReadError::Lagging { wanted, applied: self.shared.applied(), waited: within })
-            }
         }
     }
 

@@ -80,6 +80,7 @@ mod member;
 mod members;
 mod node;
 mod plan;
+mod read;
 mod roster;
 mod service;
 mod shared;

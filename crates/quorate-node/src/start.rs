@@ -23,6 +23,7 @@ use crate::listen::listen;
 use crate::machine::Machine;
 use crate::member::Member;
 use crate::node::Node;
+use crate::read::ReadRounds;
 use crate::roster::NodeRoster;
 use crate::service::RaftDoors;
 use crate::shared::Shared;
@@ -75,6 +76,7 @@ pub(crate) async fn start<S: StateMachine>(options: Builder, machine: S) -> Resu
         raft,
         transport,
         in_flight,
+        reads: ReadRounds::default(),
         changing: tokio::sync::Mutex::new(()),
         leader,
         stopped,
