@@ -241,6 +241,9 @@ impl<L: RaftLeaderId> Replica<L> {
     /// Commits what a quorum holds durably, if it is an entry of this leader (thesis §3.6.2). Invariants I7, I8.
     pub(crate) fn advance_leader_commit(&mut self, now: Time) {
         let Role::Leader(leader) = &self.role else { return };
+        if next_index(self.cluster_committed.as_ref()) == self.log.next_index() {
+            return;
+        }
         let own_matched = self.durable_last();
         let reached = quorum::reached(self.effective().configs(), |id| {
             if *id == self.id {

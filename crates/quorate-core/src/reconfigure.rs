@@ -82,7 +82,7 @@ impl<L: RaftLeaderId> Replica<L> {
 
     /// A joint configuration that is committed is ended by the uniform one.
     pub(crate) fn finish_joint(&mut self) {
-        let effective = self.memberships.effective().clone();
+        let effective = self.memberships.effective();
         let Some(Leader { finish: Some(retain), first, transfer: None, .. }) = self.leading() else { return };
         let settled =
             effective.log_id.as_ref() <= self.committed.as_ref() && Some(first) <= self.committed.as_ref();
@@ -116,7 +116,7 @@ impl<L: RaftLeaderId> Replica<L> {
         let committed = self.memberships.effective().log_id.as_ref() <= self.committed.as_ref();
         let removed = committed && !self.effective().contains(&self.id);
         let after = self.options.removed_leader_step_down.filter(|_| removed);
-        let voters = self.effective().voters();
+        let effective = self.effective().clone();
         let Role::Leader(leader) = &mut self.role else { return };
         let Some(after) = after else {
             leader.removed_at = None;
@@ -132,7 +132,7 @@ impl<L: RaftLeaderId> Replica<L> {
         }
         let due = *leader.removed_at.get_or_insert(now + after);
         if now >= due {
-            let best = leader.peers.iter().filter(|(id, _)| voters.contains(id));
+            let best = leader.peers.iter().filter(|(id, _)| effective.is_voter(id));
             let best = best.max_by(|(_, a), (_, b)| a.matched.cmp(&b.matched)).map(|(id, _)| id.clone());
             leader.removed_at = None;
             leader.stepping_down_at = Some(now + self.options.heartbeat_interval);

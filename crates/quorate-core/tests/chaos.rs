@@ -289,13 +289,8 @@ impl<L: Ids> Chaos<L> {
         if !self.storm {
             return self.mend();
         }
-        if self.dice.chance(self.faults.crash, 1000)
-            && let Some(id) = self.any_up()
-        {
-            let behind = self.cluster.node(id).behind.len() as u64;
-            let keep = self.dice.below(behind + 1) as usize;
-            self.cluster.say(|| format!("{id} crashes, {keep} of {behind} writes kept"));
-            self.cluster.crash(id, keep, self.faults.durable_state);
+        if self.dice.chance(self.faults.crash, 1000) {
+            self.crash();
         }
         if self.dice.chance(self.faults.partition, 1000) {
             self.partition();
@@ -318,6 +313,20 @@ impl<L: Ids> Chaos<L> {
         }
         if self.dice.chance(self.faults.heal, 1000) {
             self.cluster.heal();
+        }
+    }
+
+    /// A third of the crashes hit a leader; a third of the nodes is back at once.
+    fn crash(&mut self) {
+        let leader = self.any_leader().filter(|_| self.dice.chance(1, 3));
+        let Some(id) = leader.or_else(|| self.any_up()) else { return };
+        let behind = self.cluster.node(id).behind.len() as u64;
+        let keep = self.dice.below(behind + 1) as usize;
+        self.cluster.say(|| format!("{id} crashes, {keep} of {behind} writes kept"));
+        self.cluster.crash(id, keep, self.faults.durable_state);
+        if self.dice.chance(1, 3) {
+            self.cluster.say(|| format!("{id} restarts"));
+            self.cluster.restart(id);
         }
     }
 

@@ -94,19 +94,11 @@ pub struct Node<L: Ids> {
 
 impl<L: Ids> Node<L> {
     pub fn new(id: u64, options: Options, clock: Clock, now_us: u64, dice: u64) -> Self {
-        let empty = Stored {
-            vote: None,
-            log: Default::default(),
-            applied: None,
-            committed: Placed::new(None, Default::default()),
-            effective: None,
-            snapshot: None,
-        };
         Self {
             id,
             up: true,
             disk_hangs: false,
-            replica: Replica::new(id, options, empty, clock.at(now_us), dice),
+            replica: Replica::new(id, options, Stored::default(), clock.at(now_us), dice),
             clock,
             view: Disk::empty(),
             durable: Disk::empty(),
