@@ -100,25 +100,34 @@ where
     ) -> Written<C> {
         match result.await {
             Ok(result) => result.map_err(RaftError::APIError),
-            Err(_) => Err(RaftError::Fatal(fatal_of(&self.inner.host))),
+            Err(_) => Err(RaftError::Fatal(self.inner.host.lost_answer().await)),
         }
     }
 
     async fn wait_for_learner(&self, id: &C::NodeId) -> Result<(), Refused<C>> {
-        let threshold = self.inner.host.config.replication_lag_threshold;
-        let wait = self.wait(None);
-        let caught_up = wait.metrics(
-            |metrics| {
-                let Some(replication) = &metrics.replication else { return true };
-                let Some(matched) = replication.get(id) else { return true };
-                let matched = matched.as_ref().map_or(0, |matched| matched.index.saturating_add(1));
-                let end = metrics.last_log_index.map_or(0, |last| last.saturating_add(1));
-                end.saturating_sub(matched) <= threshold
-            },
-            "the learner is up to date",
-        );
-        caught_up.await.map(drop).map_err(|_| RaftError::Fatal(fatal_of(&self.inner.host)))
+        let host = &self.inner.host;
+        let mut metrics = self.metrics();
+        loop {
+            // The metrics may be older than the entry that added the learner; what they tell is that something changed.
+            let lag = host.look(|state, _| match &state.stopped {
+                Some(fatal) => Err(RaftError::Fatal(fatal.clone())),
+                None => Ok(lag_of(state, id)),
+            })?;
+            if lag.is_none_or(|lag| lag <= host.config.replication_lag_threshold) {
+                return Ok(());
+            }
+            if metrics.changed().await.is_err() {
+                return Err(RaftError::Fatal(fatal_of(host)));
+            }
+        }
     }
+}
+
+/// How many entries of its leader, this node, a peer lacks; `None` if this node does not lead, or not that peer.
+fn lag_of<C: RaftTypeConfig>(state: &State<C>, id: &C::NodeId) -> Option<u64> {
+    let (_, progress) = state.replica.leading()?.peers().find(|(peer, _)| *peer == id)?;
+    let matched = progress.matched().map_or(0, |matched| matched.index.saturating_add(1));
+    Some(state.replica.log().next_index().saturating_sub(matched))
 }
 
 /// Puts the first entry of a change into the log.

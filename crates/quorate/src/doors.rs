@@ -44,8 +44,9 @@ use crate::rpc::TransferLeaderRequest;
 use crate::rpc::TransferLeaderResponse;
 use crate::rpc::VoteRequest;
 use crate::rpc::VoteResponse;
+use crate::runtime::AsyncRuntime;
 use crate::runtime::Mutex;
-use crate::runtime::WatchReceiver;
+use crate::runtime::Select2;
 use crate::storage::RaftStateMachine;
 use crate::type_config::RaftTypeConfig;
 use crate::type_config::TypeConfigExt;
@@ -159,7 +160,18 @@ where
         })
         .map_err(RaftError::unwrap_fatal)?;
         let reply = match outcome {
-            Install::Accepted => rx.await.ok().flatten().ok_or_else(|| fatal_of(host))?,
+            Install::Accepted => match C::AsyncRuntime::select2(rx, host.until_stopped()).await {
+                Select2::First(Ok(Some(reply))) => reply,
+                Select2::First(_) => return Err(host.lost_answer().await),
+                Select2::Second(()) => return Err(fatal_of(host)),
+            },
+            Install::HigherVote(reply) if reply.message == vote => {
+                // This node's own vote would read as a yes.
+                return Err(refused(
+                    &last,
+                    "it came back to its sender; an address in the membership is wrong",
+                ));
+            }
             Install::Covered(reply) | Install::HigherVote(reply) => reply,
             Install::Busy => {
                 return Err(refused(&last, "another snapshot is being installed; send it again"));
@@ -186,21 +198,22 @@ where
             return Ok(Ok(()));
         }
         let deadline = C::now() + Duration::from_millis(host.config.election_timeout_min);
-        let mut metrics = self.metrics();
         loop {
             let dice = dice::<C>();
-            let outcome = step(host, |state, now| {
+            let (outcome, flushed) = step(host, |state, now| {
                 let outcome = state.replica.transfer_outcome(&request);
                 if outcome == Some(Ok(())) {
                     state.replica.take_over(now, dice);
                 }
-                outcome
+                (outcome, state.replica.flushed_seq())
             })
             .map_err(RaftError::unwrap_fatal)?;
             match outcome {
                 Some(outcome) => return Ok(outcome.map_err(|refusal| transfer_error(&request, refusal))),
                 None => {
-                    let Ok(Ok(())) = C::timeout_at(deadline, metrics.changed()).await else { break };
+                    // What is awaited, a vote or entries, comes by a write.
+                    let next = host.flushed(flushed.saturating_add(1));
+                    let Ok(Ok(())) = C::timeout_at(deadline, next).await else { break };
                 }
             }
         }

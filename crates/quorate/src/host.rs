@@ -12,7 +12,9 @@ use std::sync::PoisonError;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
+use std::task::Poll;
 use std::task::Waker;
+use std::time::Duration;
 
 use quorate_core::Broken;
 use quorate_core::Placed;
@@ -42,9 +44,16 @@ use crate::type_config::alias::InstantOf;
 use crate::type_config::alias::LogIdOf;
 use crate::type_config::alias::OneshotSenderOf;
 use crate::type_config::alias::StoredMembershipOf;
+use crate::waiters::Waiters;
 
 /// Most entries under way where the configuration names no number.
 const PROPOSALS_MAX: usize = 65536;
+
+/// Most reads that wait for a quorum; further ones are refused as if there were none.
+const READS_MAX: usize = 65536;
+
+/// How long a call whose answer got lost waits for the node to say why it stopped.
+const LOST_ANSWER_MAX: Duration = Duration::from_secs(1);
 
 /// An entry on its way to the log store. Its payload is made, or put together with its id, outside the lock.
 pub(crate) enum Pending<C: RaftTypeConfig> {
@@ -78,8 +87,9 @@ pub(crate) struct State<C: RaftTypeConfig> {
     /// Peers whose loops the driver has still to start.
     pub(crate) fresh_peers: Vec<Arc<Peer<C>>>,
     reads: VecDeque<WaitingRead<C>>,
-    flush_waiters: Vec<(WriteSeq, Waker)>,
-    room_waiters: Vec<Waker>,
+    flush_waiters: Waiters,
+    room_waiters: Waiters,
+    stop_waiters: Waiters,
     /// Most entries that clients wait for, and most that wait for the log store.
     proposals_max: usize,
     /// The effective membership that the peers were last brought in step with.
@@ -132,8 +142,9 @@ impl<C: RaftTypeConfig> Host<C> {
             peers: BTreeMap::new(),
             fresh_peers: Vec::new(),
             reads: VecDeque::new(),
-            flush_waiters: Vec::new(),
-            room_waiters: Vec::new(),
+            flush_waiters: Waiters::default(),
+            room_waiters: Waiters::default(),
+            stop_waiters: Waiters::default(),
             proposals_max: config.api_channel_size.map_or(PROPOSALS_MAX, |max| max.max(1) as usize),
             followed: None,
             clock_armed: None,
@@ -223,16 +234,45 @@ impl<C: RaftTypeConfig> Host<C> {
         if self.is_flushed(seq) {
             return Ok(());
         }
+        self.park(
+            seq,
+            |state| &mut state.flush_waiters,
+            |state| {
+                if self.is_flushed(seq) {
+                    return Some(Ok(()));
+                }
+                state.stopped.clone().map(Err)
+            },
+        )
+        .await
+    }
+
+    /// Waits until the node stops.
+    pub(crate) async fn until_stopped(&self) {
+        self.park(0, |state| &mut state.stop_waiters, |state| state.stopped.is_some().then_some(())).await;
+    }
+
+    /// Why no answer came where one was due: as a rule the node stops, and the answer was lost a moment before.
+    pub(crate) async fn lost_answer(&self) -> Fatal<C> {
+        let _ = C::timeout(LOST_ANSWER_MAX, self.until_stopped()).await;
+        self.stopped().unwrap_or(Fatal::Stopped)
+    }
+
+    /// Waits among `waiters` until `ready` gives something. Cancel safe: whoever is dropped is forgotten.
+    pub(crate) async fn park<T>(
+        &self,
+        mark: u64,
+        waiters: fn(&mut State<C>) -> &mut Waiters,
+        mut ready: impl FnMut(&mut State<C>) -> Option<T>,
+    ) -> T {
+        let mut place = Place { host: self, waiters, number: None };
         std::future::poll_fn(|cx| {
             let mut state = self.lock();
-            if self.is_flushed(seq) {
-                return std::task::Poll::Ready(Ok(()));
+            if let Some(out) = ready(&mut state) {
+                return Poll::Ready(out);
             }
-            if let Some(fatal) = &state.stopped {
-                return std::task::Poll::Ready(Err(fatal.clone()));
-            }
-            state.flush_waiters.push((seq, cx.waker().clone()));
-            std::task::Poll::Pending
+            waiters(&mut state).wait(&mut place.number, mark, cx.waker());
+            Poll::Pending
         })
         .await
     }
@@ -251,8 +291,9 @@ impl<C: RaftTypeConfig> Host<C> {
             for peer in state.peers.values() {
                 peer.close();
             }
-            let mut wakers: Vec<Waker> = state.flush_waiters.drain(..).map(|(_, waker)| waker).collect();
-            wakers.append(&mut state.room_waiters);
+            let mut wakers = state.flush_waiters.reached(u64::MAX);
+            wakers.append(&mut state.room_waiters.reached(u64::MAX));
+            wakers.append(&mut state.stop_waiters.reached(u64::MAX));
             let finish = state.finish_client.take();
             (first, (state.clients.take_from(0), finish), std::mem::take(&mut state.reads), wakers)
         };
@@ -278,10 +319,8 @@ impl<C: RaftTypeConfig> Host<C> {
         state.keep_born();
         state.follow_membership();
         let mut wakers = self.flush_wakers(state);
-        if !state.room_waiters.is_empty()
-            && state.clients.len().max(state.pending.len()) < state.proposals_max
-        {
-            wakers.append(&mut state.room_waiters);
+        if !state.room_waiters.is_empty() && state.has_room() {
+            wakers.append(&mut state.room_waiters.reached(u64::MAX));
         }
         let reads = state.confirmed_reads();
         self.raise_signals(state);
@@ -321,7 +360,7 @@ impl<C: RaftTypeConfig> Host<C> {
             return Vec::new();
         }
         self.flushed_seq.store(flushed, Ordering::Release);
-        state.flush_waiters.extract_if(.., |(seq, _)| *seq <= flushed).map(|(_, waker)| waker).collect()
+        state.flush_waiters.reached(flushed)
     }
 
     fn raise_signals(&self, state: &State<C>) {
@@ -366,6 +405,21 @@ impl<C: RaftTypeConfig> Host<C> {
     }
 }
 
+/// A place among waiters, given back when its holder is dropped.
+struct Place<'a, C: RaftTypeConfig> {
+    host: &'a Host<C>,
+    waiters: fn(&mut State<C>) -> &mut Waiters,
+    number: Option<u64>,
+}
+
+impl<C: RaftTypeConfig> Drop for Place<'_, C> {
+    fn drop(&mut self) {
+        if let Some(number) = self.number {
+            (self.waiters)(&mut self.host.lock()).forget(number);
+        }
+    }
+}
+
 impl<C: RaftTypeConfig> State<C> {
     /// The membership in force, with the nodes' data.
     pub(crate) fn effective_membership(&self) -> Arc<StoredMembershipOf<C>> {
@@ -404,8 +458,23 @@ impl<C: RaftTypeConfig> State<C> {
     }
 
     /// A read waits from now on; it is answered `true` when confirmed, `false` when it never will be.
-    pub(crate) fn wait_read(&mut self, read: Read<C::LeaderId>, waiter: OneshotSenderOf<C, bool>) {
-        self.reads.push_back(WaitingRead { read, waiter });
+    ///
+    /// Returns false if too many wait already.
+    pub(crate) fn wait_read(&mut self, read: Read<C::LeaderId>, waiter: OneshotSenderOf<C, bool>) -> bool {
+        let has_room = self.reads.len() < READS_MAX;
+        if has_room {
+            self.reads.push_back(WaitingRead { read, waiter });
+        }
+        has_room
+    }
+
+    /// Nobody waits for this read any more.
+    pub(crate) fn forget_read(&mut self, read: &Read<C::LeaderId>) {
+        // Rounds grow from read to read.
+        let at = self.reads.partition_point(|waiting| waiting.read.round < read.round);
+        if self.reads.get(at).is_some_and(|waiting| waiting.read == *read) {
+            self.reads.remove(at);
+        }
     }
 
     /// Takes back the first `count` pending entries.
@@ -414,13 +483,14 @@ impl<C: RaftTypeConfig> State<C> {
         self.pending.drain(..count).collect()
     }
 
-    /// Whether another proposal may come in; if not, `waker` is woken when one may.
-    pub(crate) fn has_room(&mut self, waker: &Waker) -> bool {
-        let has_room = self.clients.len().max(self.pending.len()) < self.proposals_max;
-        if !has_room {
-            self.room_waiters.push(waker.clone());
-        }
-        has_room
+    /// Whether another proposal may come in.
+    pub(crate) fn has_room(&self) -> bool {
+        self.clients.len().max(self.pending.len()) < self.proposals_max
+    }
+
+    /// Who waits for room for another proposal.
+    pub(crate) fn room_waiters(&mut self) -> &mut Waiters {
+        &mut self.room_waiters
     }
 
     /// Clients whose entries are gone from this log: their outcome is no longer known here.

@@ -45,6 +45,7 @@ mod trigger;
 pub mod type_config;
 mod types;
 pub mod vote;
+mod waiters;
 
 /// The former name of [`errors`].
 #[deprecated(note = "use `errors`")]

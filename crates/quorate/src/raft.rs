@@ -3,11 +3,9 @@
 use std::fmt;
 use std::fmt::Debug;
 use std::fmt::Formatter;
-use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::Mutex as StdMutex;
 use std::sync::PoisonError;
-use std::task::Poll;
 use std::time::Duration;
 
 use quorate_core::Refusal;
@@ -45,6 +43,7 @@ use crate::host::ids_of;
 use crate::loops::apply::Applier;
 use crate::loops::apply::Command;
 use crate::loops::apply::Incoming;
+use crate::loops::apply::MACHINE_STOP_MAX;
 use crate::loops::clock::dice;
 use crate::loops::snapshot::current_snapshot;
 use crate::membership::IntoNodes;
@@ -110,9 +109,6 @@ pub mod trigger {
 
 /// Most closures that wait for the state machine, where the configuration names no number.
 const COMMANDS_MAX: usize = 1024;
-
-/// How long a shutdown waits for a state machine that is busy.
-const MACHINE_STOP_MAX: Duration = Duration::from_secs(5);
 
 type Tasks<C> = (JoinHandleOf<C, ()>, JoinHandleOf<C, ()>);
 
@@ -281,7 +277,7 @@ where
         if let Some((driver, applier)) = started {
             // A task that panicked has stopped too.
             let _ = driver.await;
-            let _ = C::timeout(MACHINE_STOP_MAX, applier).await;
+            let _ = C::timeout(MACHINE_STOP_MAX * 2, applier).await;
         }
         Ok(())
     }
@@ -380,26 +376,37 @@ where
     ) -> Result<ClientWriteResponse<C>, RaftError<C, ClientWriteError<C>>> {
         let (tx, rx) = C::oneshot();
         let host = &self.inner.host;
-        let mut offer = Some((payload, CoreResponder::Oneshot(tx)));
-        poll_fn(|cx| {
-            host.step_write(|state, now| {
-                if let Some(fatal) = &state.stopped {
-                    return Poll::Ready(Err(RaftError::Fatal(fatal.clone())));
-                }
-                if !state.has_room(cx.waker()) {
-                    return Poll::Pending;
-                }
-                Poll::Ready(match offer.take() {
-                    Some((payload, client)) => propose(state, now, payload, client),
-                    None => Ok(()),
-                })
-            })
-        })
-        .await?;
+        self.offer(payload, CoreResponder::Oneshot(tx)).await?;
         match rx.await {
             Ok(result) => result.map_err(RaftError::APIError),
-            Err(_) => Err(RaftError::Fatal(fatal_of(host))),
+            Err(_) => Err(RaftError::Fatal(host.lost_answer().await)),
         }
+    }
+
+    /// Waits for room, then proposes.
+    async fn offer(
+        &self,
+        payload: C::Payload,
+        client: CoreResponder<C>,
+    ) -> Result<(), RaftError<C, ClientWriteError<C>>> {
+        let host = &self.inner.host;
+        let mut offer = Some((payload, client));
+        let mut attempt = |state: &mut State<C>, now| {
+            if let Some(fatal) = &state.stopped {
+                return Some(Err(RaftError::Fatal(fatal.clone())));
+            }
+            if !state.has_room() {
+                return None;
+            }
+            let (payload, client) = offer.take()?;
+            Some(propose(state, now, payload, client))
+        };
+        if let Some(proposed) = host.step_write(&mut attempt) {
+            return proposed;
+        }
+        let proposed = host.park(0, State::room_waiters, |state| attempt(state, host.now())).await;
+        host.log_work.raise();
+        proposed
     }
 
     // --- Looking.
@@ -468,7 +475,10 @@ where
             })
         })
         .await?;
-        rx.await.map_err(|_| fatal_of(&self.inner.host))
+        match rx.await {
+            Ok(value) => Ok(value),
+            Err(_) => Err(self.inner.host.lost_answer().await),
+        }
     }
 
     /// Runs `f` with the state machine, between two batches of entries; returns when it is queued.

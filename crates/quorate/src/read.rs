@@ -6,6 +6,8 @@ use std::fmt::Formatter;
 use std::ops::Deref;
 use std::time::Duration;
 
+use quorate_core::Read;
+
 use crate::client::LinearizerOption;
 use crate::display::Opt;
 use crate::errors::Fatal;
@@ -13,6 +15,7 @@ use crate::errors::ForwardToLeader;
 use crate::errors::LinearizableReadError;
 use crate::errors::QuorumNotEnough;
 use crate::errors::RaftError;
+use crate::host::Host;
 use crate::host::State;
 use crate::metrics::WaitError;
 use crate::publish::fatal_of;
@@ -159,12 +162,33 @@ impl<C: RaftTypeConfig> Deref for Linearizer<C> {
 
 type Refused<C> = RaftError<C, LinearizableReadError<C>>;
 
-/// A read at the leader, before it is known whether this node still leads.
+/// A read at the leader.
 struct Asked<C: RaftTypeConfig> {
-    read_log_id: LogIdOf<C>,
+    read: Read<C::LeaderId>,
     applied: Option<LogIdOf<C>>,
-    /// Arrives once it is known; absent if it is known already.
-    confirmed: Option<OneshotReceiverOf<C, bool>>,
+    confirmed: Confirmed<C>,
+}
+
+/// When it is known whether this node still leads.
+enum Confirmed<C: RaftTypeConfig> {
+    Already,
+    Later(OneshotReceiverOf<C, bool>),
+    /// The caller does not wait, or too many do.
+    Never,
+}
+
+/// A read that waits; if its caller gives up, the node forgets it.
+struct Waiting<'a, C: RaftTypeConfig> {
+    host: &'a Host<C>,
+    read: Option<Read<C::LeaderId>>,
+}
+
+impl<C: RaftTypeConfig> Drop for Waiting<'_, C> {
+    fn drop(&mut self) {
+        if let Some(read) = self.read.take() {
+            self.host.step(|state, _| state.forget_read(&read));
+        }
+    }
 }
 
 impl<C, SM> Raft<C, SM>
@@ -193,19 +217,24 @@ where
         let host = &self.inner.host;
         let lease = Duration::from_millis(host.config.election_timeout_max);
         let wait = option.wait_timeout.unwrap_or(lease);
-        let Asked { read_log_id, applied, confirmed } = host.step(|state, now| ask(state, now, &option))?;
-        if let Some(confirmed) = confirmed {
-            if wait.is_zero() {
-                return Err(self.no_quorum());
-            }
-            match C::timeout(wait, confirmed).await {
-                Ok(Ok(true)) => {}
-                Ok(Ok(false)) => return Err(host.look(|state, now| not_leading(state, now))),
-                Ok(Err(_)) => return Err(RaftError::Fatal(fatal_of(host))),
-                Err(_) => return Err(self.no_quorum()),
+        let Asked { read, applied, confirmed } = host.step(|state, now| ask(state, now, &option))?;
+        let read_log_id = ReadLogId::from_log_id(read.log_id.clone());
+        match confirmed {
+            Confirmed::Already => {}
+            Confirmed::Never => return Err(self.no_quorum()),
+            Confirmed::Later(confirmed) => {
+                let mut waiting = Waiting { host, read: Some(read) };
+                let outcome = C::timeout(wait, confirmed).await;
+                let Ok(outcome) = outcome else { return Err(self.no_quorum()) };
+                waiting.read = None;
+                match outcome {
+                    Ok(true) => {}
+                    Ok(false) => return Err(host.look(|state, now| not_leading(state, now))),
+                    Err(_) => return Err(RaftError::Fatal(fatal_of(host))),
+                }
             }
         }
-        Ok(Linearizer::new(host.id.clone(), ReadLogId::from_log_id(read_log_id), applied))
+        Ok(Linearizer::new(host.id.clone(), read_log_id, applied))
     }
 
     /// Like [`get_read_linearizer`](Self::get_read_linearizer): what a read must see, and what is applied here.
@@ -249,20 +278,18 @@ fn ask<C: RaftTypeConfig>(
             ))));
         }
     };
-    let read_log_id = read.log_id.clone();
     let leased = option.max_quorum_ack_age != Some(Duration::ZERO)
         && state.replica.read_leased(now, option.max_quorum_ack_age);
     if leased || state.replica.read_confirmed(&read) == Some(true) {
-        return Ok(Asked { read_log_id, applied, confirmed: None });
+        return Ok(Asked { read, applied, confirmed: Confirmed::Already });
     }
     let (tx, rx) = C::oneshot();
-    if !option.wait_timeout.is_some_and(|wait| wait.is_zero()) {
-        state.wait_read(read, tx);
-        if option.heartbeat_if_quorum_ack_stale {
-            state.replica.heartbeat_now();
-        }
+    let waits = option.wait_timeout.is_none_or(|wait| !wait.is_zero()) && state.wait_read(read.clone(), tx);
+    if waits && option.heartbeat_if_quorum_ack_stale {
+        state.replica.heartbeat_now();
     }
-    Ok(Asked { read_log_id, applied, confirmed: Some(rx) })
+    let confirmed = if waits { Confirmed::Later(rx) } else { Confirmed::Never };
+    Ok(Asked { read, applied, confirmed })
 }
 
 fn not_leading<C: RaftTypeConfig>(state: &State<C>, now: quorate_core::Time) -> Refused<C> {

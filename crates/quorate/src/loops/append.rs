@@ -46,8 +46,17 @@ enum End<C: RaftTypeConfig> {
     Over,
     /// The network failed.
     Failed(RPCError<C>),
-    /// Requests were not answered, or the network closed.
+    /// Requests were not answered, or the network closed, or the peer will not take what it is sent.
     Silent,
+}
+
+/// What an answer means for the stream.
+enum Answered {
+    GoesOn,
+    /// The replica wants another one, or none.
+    Over,
+    /// Nothing came of it, and asking again at once would have the same answer.
+    Refused,
 }
 
 /// What wakes the loop while a stream is open.
@@ -148,12 +157,14 @@ where
                 Poll::Pending => stalled.as_mut().poll(cx).map(|()| Wake::Stalled),
             });
             match wake.await {
-                Wake::Answer(Ok(answer)) => {
-                    pace.succeeded();
-                    if !take_answer(host, peer, flight, answer) {
+                Wake::Answer(Ok(answer)) => match take_answer(host, peer, flight, answer) {
+                    Answered::GoesOn => pace.succeeded(),
+                    Answered::Over => {
+                        pace.succeeded();
                         return End::Over;
                     }
-                }
+                    Answered::Refused => return End::Silent,
+                },
                 Wake::Answer(Err(error)) => return End::Failed(error),
                 Wake::Closed if flight.is_empty() => return End::Over,
                 Wake::Closed => return End::Silent,
@@ -175,25 +186,34 @@ fn poll_ended<C: RaftTypeConfig>(peer: &Peer<C>, flight: &Flight<C>, cx: &mut Co
     false
 }
 
-/// Tells the replica of the answer to the oldest request; returns false if the stream is over by it.
+/// Tells the replica of the answer to the oldest request.
 fn take_answer<C: RaftTypeConfig>(
     host: &Host<C>,
     peer: &Peer<C>,
     flight: &Flight<C>,
     answer: StreamAppendResult<C>,
-) -> bool {
+) -> Answered {
     let Some((ticket, prev)) = flight.pop() else {
         // An answer to nothing: the network is confused, begin anew.
-        return false;
+        return Answered::Refused;
     };
-    let reply = match answer {
-        Ok(matched) => AppendReply::Success(matched),
-        Err(StreamAppendError::Conflict(_)) => AppendReply::Conflict,
-        Err(StreamAppendError::HigherVote(vote)) => AppendReply::HigherVote(vote.to_owned_vote()),
+    let (reply, fruitless) = match answer {
+        Ok(matched) => {
+            let fruitless = matched <= prev;
+            (AppendReply::Success(matched), fruitless)
+        }
+        // There is nothing before the start of a log that could conflict.
+        Err(StreamAppendError::Conflict(_)) => (AppendReply::Conflict, prev.is_none()),
+        Err(StreamAppendError::HigherVote(vote)) => (AppendReply::HigherVote(vote.to_owned_vote()), true),
     };
     host.step(|state, now| {
         state.replica.append_answer(now, &peer.id, &ticket, prev.as_ref(), &reply);
-        state.replica.peer_ready(&peer.id).session == flight.session()
+        match state.replica.leading() {
+            None => Answered::Over,
+            Some(_) if state.replica.peer_ready(&peer.id).session == flight.session() => Answered::GoesOn,
+            Some(_) if fruitless => Answered::Refused,
+            Some(_) => Answered::Over,
+        }
     })
 }
 

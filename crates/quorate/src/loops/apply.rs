@@ -7,6 +7,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::StreamExt;
@@ -14,6 +15,7 @@ use quorate_core::message::Reply;
 use quorate_core::work::Apply;
 
 use crate::base::BoxAsyncOnceMut;
+use crate::base::OptionalSend;
 use crate::clients::Taken;
 use crate::entry::RaftEntry;
 use crate::errors::ErrorSubject;
@@ -21,8 +23,10 @@ use crate::errors::ErrorVerb;
 use crate::errors::Fatal;
 use crate::errors::StorageError;
 use crate::host::Host;
+use crate::runtime::AsyncRuntime;
 use crate::runtime::MpscReceiver;
 use crate::runtime::OneshotSender;
+use crate::runtime::Select2;
 use crate::runtime::TryRecvError;
 use crate::storage::ApplyResponder;
 use crate::storage::EntryResponder;
@@ -36,6 +40,9 @@ use crate::type_config::alias::MpscReceiverOf;
 use crate::type_config::alias::OneshotSenderOf;
 use crate::type_config::alias::SmSnapshotOf;
 use crate::vote::Vote;
+
+/// How long a busy state machine may hold up the end of its node.
+pub(crate) const MACHINE_STOP_MAX: Duration = Duration::from_secs(5);
 
 /// A closure to run with the state machine between two batches.
 pub(crate) type Command<SM> = BoxAsyncOnceMut<'static, SM>;
@@ -129,7 +136,7 @@ where
                 Ok(command) => {
                     // A closure that panics is its caller's affair: the caller sees that no answer comes.
                     let run = AssertUnwindSafe(async { command(&mut self.machine).await }).catch_unwind();
-                    if run.await.is_err() {
+                    if let Some(Err(_)) = unless_stopped(&self.host, run).await {
                         tracing::error!(id = %self.host.id, "a closure panicked with the state machine");
                     }
                 }
@@ -147,7 +154,8 @@ where
         let read = self.reader.entries_stream(first..last.index.saturating_add(1)).await;
         let mut expected = first;
         let entries = read.map(|entry| with_client(entry?, &mut expected, &mut clients));
-        let applied = self.machine.apply(Box::pin(entries)).await;
+        let applied = unless_stopped(&self.host, self.machine.apply(Box::pin(entries))).await;
+        let Some(applied) = applied else { return Ok(()) };
         applied.map_err(|error| {
             StorageError::from_io_error(ErrorSubject::Apply(last.clone()), ErrorVerb::Write, error)
         })?;
@@ -166,7 +174,8 @@ where
             return Ok(());
         };
         let meta = snapshot.meta;
-        let installed = self.machine.install_snapshot(&meta, snapshot.snapshot).await;
+        let install = self.machine.install_snapshot(&meta, snapshot.snapshot);
+        let Some(installed) = unless_stopped(&self.host, install).await else { return Ok(()) };
         installed.map_err(|error| {
             StorageError::from_io_error(
                 ErrorSubject::Snapshot(Some(meta.signature())),
@@ -194,15 +203,39 @@ where
             return;
         };
         drop(C::spawn(async move {
-            match builder.build_snapshot().await {
-                Ok(snapshot) => host.step(|state, _| state.replica.built(snapshot.meta.last_log_id)),
-                Err(error) => {
-                    let error =
-                        StorageError::from_io_error(ErrorSubject::Snapshot(None), ErrorVerb::Write, error);
-                    host.stop(Fatal::StorageError(error));
+            let build = AssertUnwindSafe(builder.build_snapshot()).catch_unwind();
+            match C::AsyncRuntime::select2(build, host.until_stopped()).await {
+                Select2::First(Ok(Ok(snapshot))) => {
+                    host.step(|state, _| state.replica.built(snapshot.meta.last_log_id));
                 }
+                Select2::First(Ok(Err(error))) => {
+                    let about = ErrorSubject::Snapshot(None);
+                    host.stop(Fatal::StorageError(StorageError::from_io_error(
+                        about,
+                        ErrorVerb::Write,
+                        error,
+                    )));
+                }
+                Select2::First(Err(_)) => host.stop(Fatal::Panicked),
+                Select2::Second(()) => {}
             }
         }));
+    }
+}
+
+/// The outcome of `work`; `None` if the node stopped and `work` did not end soon after.
+async fn unless_stopped<C, T>(host: &Host<C>, work: impl Future<Output = T> + OptionalSend) -> Option<T>
+where
+    C: RaftTypeConfig,
+    T: OptionalSend,
+{
+    let stopped = async {
+        host.until_stopped().await;
+        C::sleep(MACHINE_STOP_MAX).await;
+    };
+    match C::AsyncRuntime::select2(work, stopped).await {
+        Select2::First(out) => Some(out),
+        Select2::Second(()) => None,
     }
 }
 

@@ -61,15 +61,16 @@ where
     let mut appended: WriteSeq = 0;
     let mut next = None;
     loop {
+        // Also between writes: a store that is never idle must not keep a new peer waiting.
+        for waiting in readers.take() {
+            // Whoever asked may have gone.
+            let _ = waiting.send(store.get_log_reader().await);
+        }
         let pulled = match next.take() {
             Some(pulled) => Some(pulled),
             None => host.step(|state, _| pull(state)),
         };
         let Some((write, entries)) = pulled else {
-            for waiting in readers.take() {
-                // Whoever asked may have gone.
-                let _ = waiting.send(store.get_log_reader().await);
-            }
             host.log_work.wait().await;
             if host.stopped().is_some() {
                 return;

@@ -58,6 +58,10 @@ pub(crate) async fn run<C, NF, SM>(
         let ticket = work.ticket;
         let mut client = factory.lock().await.new_snapshot_client(peer.id.clone(), &peer.node).await;
         let delay = match transfer(&host, &peer, &mut client, &commands, work).await {
+            Ok(()) if host.look(|state, _| state.replica.has_snapshot(&peer.id)) => {
+                // Answered, and nothing came of it: asking again at once would have the same answer.
+                true
+            }
             Ok(()) => {
                 (failures, backoff) = (0, None);
                 continue;

@@ -35,7 +35,9 @@ fn ids(ids: &[u64]) -> BTreeSet<u64> {
     ids.iter().copied().collect()
 }
 
-fn change_error(error: RaftError<Types, ClientWriteError<Types>>) -> ChangeMembershipError<CommittedLeaderIdOf<Types>, u64> {
+fn change_error(
+    error: RaftError<Types, ClientWriteError<Types>>,
+) -> ChangeMembershipError<CommittedLeaderIdOf<Types>, u64> {
     match error {
         RaftError::APIError(ClientWriteError::ChangeMembershipError(error)) => error,
         other => panic!("not about the membership: {other}"),

@@ -88,7 +88,8 @@ async fn a_follower_reads_what_the_leader_had_acknowledged() {
     leader.client_write(Add(5)).await.unwrap();
     let linearizer = leader.get_read_linearizer(ReadPolicy::ReadIndex).await.unwrap();
     let follower = cluster.nodes[&slow].clone();
-    let early = linearizer.clone().try_await_ready(&follower, Some(Duration::from_millis(100))).await.unwrap();
+    let early =
+        linearizer.clone().try_await_ready(&follower, Some(Duration::from_millis(100))).await.unwrap();
     let unready = early.unwrap_err();
     assert!(unready.applied().is_none_or(|applied| applied.index < unready.read_log_id().index()));
     cluster.disks[&slow].machine.apply_gate.open();
