@@ -106,6 +106,8 @@ impl<L: RaftLeaderId> Replica<L> {
             _ => None,
         };
         self.install_leader(now, None, first);
+        // A sole voter is its own quorum: nobody else will answer, so nothing else would commit its log.
+        self.advance_leader_commit(now);
     }
 
     fn may_lead(&self) -> bool {

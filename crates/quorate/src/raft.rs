@@ -486,7 +486,7 @@ where
     where
         F: FnOnce(&mut SM) -> BoxFuture<'_, ()> + OptionalSend + 'static,
     {
-        let command: Command<SM> = Box::new(f);
+        let command = Command(Box::new(f));
         let host = &self.inner.host;
         self.inner.commands.send(command).await.map_err(|_| fatal_of(host))?;
         host.apply_work.raise();

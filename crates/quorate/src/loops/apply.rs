@@ -45,7 +45,9 @@ use crate::vote::Vote;
 pub(crate) const MACHINE_STOP_MAX: Duration = Duration::from_secs(5);
 
 /// A closure to run with the state machine between two batches.
-pub(crate) type Command<SM> = BoxAsyncOnceMut<'static, SM>;
+///
+/// A type of its own: with the bare box in its place, the compiler cannot tell that a future that sends one is `Send`.
+pub(crate) struct Command<SM>(pub(crate) BoxAsyncOnceMut<'static, SM>);
 
 /// A snapshot that the replica accepted, on its way into the state machine.
 pub(crate) struct Offer<C, SM>
@@ -131,11 +133,12 @@ where
 
     /// Closures of users, and of peers that need the current snapshot.
     async fn run_commands(&mut self) {
-        loop {
+        // A state machine that was left in the middle of a batch, as its node stopped, is nobody's to look at.
+        while self.host.stopped().is_none() {
             match self.commands.try_recv() {
                 Ok(command) => {
                     // A closure that panics is its caller's affair: the caller sees that no answer comes.
-                    let run = AssertUnwindSafe(async { command(&mut self.machine).await }).catch_unwind();
+                    let run = AssertUnwindSafe(async { (command.0)(&mut self.machine).await }).catch_unwind();
                     if let Some(Err(_)) = unless_stopped(&self.host, run).await {
                         tracing::error!(id = %self.host.id, "a closure panicked with the state machine");
                     }

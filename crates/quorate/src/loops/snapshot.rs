@@ -144,12 +144,12 @@ where
     SM: RaftStateMachine<C>,
 {
     let (tx, rx) = C::oneshot();
-    let command: Command<SM> = Box::new(move |machine: &mut SM| {
+    let command = Command(Box::new(move |machine: &mut SM| {
         Box::pin(async move {
             // Whoever asked may have gone.
             let _ = tx.send(machine.get_current_snapshot().await);
         })
-    });
+    }));
     commands.send(command).await.ok()?;
     host.apply_work.raise();
     match rx.await.ok()? {

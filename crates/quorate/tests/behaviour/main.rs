@@ -3,11 +3,14 @@
 #![allow(unreachable_pub, reason = "shared by the modules of one test binary")]
 
 mod cluster;
+mod doors;
 mod elections;
 mod everyday;
+mod failures;
 mod membership;
 mod network;
 mod reads;
 mod replication;
+mod restarts;
 mod snapshots;
 mod stores;

@@ -290,6 +290,7 @@ pub struct Machine {
     pub apply_gate: Gate,
     pub build_gate: Gate,
     pub install_gate: Gate,
+    token: Arc<()>,
 }
 
 impl Machine {
@@ -309,8 +310,14 @@ impl Machine {
         self.lock().seen.clone()
     }
 
-    pub fn applied(&self) -> Option<Id> {
-        self.lock().applied
+    /// The snapshot that a restart finds.
+    pub fn keep(&self, snapshot: SnapshotOf<Types, u64>) {
+        self.lock().snapshot = Some(snapshot);
+    }
+
+    /// Lives as long as someone holds this state machine.
+    pub fn token(&self) -> Arc<()> {
+        self.token.clone()
     }
 }
 
