@@ -2,12 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::time::Duration;
 
 use futures_util::Stream;
 use futures_util::StreamExt;
+use futures_util::future::Either;
+use futures_util::future::select;
+use futures_util::stream::unfold;
 use quorate::BasicNode;
 use quorate::Raft;
 use quorate::RaftNetworkFactory;
@@ -64,6 +68,7 @@ struct RouterInner {
     calls: u64,
     counts: BTreeMap<(u64, Kind), u64>,
     pipelined: bool,
+    pumped: bool,
     hook: Option<Hook>,
 }
 
@@ -124,6 +129,12 @@ impl Router {
     /// Several append requests are under way at a time.
     pub fn pipeline(&self) {
         self.change(|inner| inner.pipelined = true);
+    }
+
+    /// As [`pipeline`](Self::pipeline), and the requests are pulled by a task of the network's own, which looks for
+    /// more again and again, also after whoever opened the stream has turned away.
+    pub fn pump(&self) {
+        self.change(|inner| (inner.pipelined, inner.pumped) = (true, true));
     }
 
     /// Sees every append request that is delivered.
@@ -226,6 +237,24 @@ async fn append(
     router.call(way, kind, deliver).await
 }
 
+/// Pulls `input` from a task of its own.
+fn pump<S>(mut input: S) -> BoxStream<'static, AppendEntriesRequest<Types>>
+where
+    S: Stream<Item = AppendEntriesRequest<Types>> + Send + Unpin + 'static,
+{
+    let (tx, rx) = tokio::sync::mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        loop {
+            match select(input.next(), pin!(elapse(Duration::from_millis(1)))).await {
+                Either::Left((Some(request), _)) => drop(tx.send(request)),
+                Either::Left((None, _)) => return,
+                Either::Right(_) => {}
+            }
+        }
+    });
+    Box::pin(unfold(rx, |mut rx| async move { rx.recv().await.map(|request| (request, rx)) }))
+}
+
 impl RaftNetworkV2<Types> for Link {
     type SnapshotData = u64;
 
@@ -252,7 +281,9 @@ impl RaftNetworkV2<Types> for Link {
             return stream_append_sequential(self, input, option);
         }
         let (router, way) = (self.router.clone(), self.way);
+        let pumped = router.change(|inner| inner.pumped);
         Box::pin(async move {
+            let input: BoxStream<'static, _> = if pumped { pump(input) } else { Box::pin(input) };
             let open = async |node: Node| Ok(node);
             let node = router.call(way, Kind::Append, open).await.map_err(RPCError::Unreachable)?;
             let requests = input.inspect(move |rpc| router.tell(way.0, way.1, rpc));

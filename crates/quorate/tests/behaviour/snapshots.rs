@@ -219,3 +219,20 @@ async fn a_state_machine_that_cannot_install_stops_its_node_alone() {
     assert!(matches!(stopped.running_state, Err(Fatal::StorageError(_))));
     write(&leader, 10).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn entries_follow_a_snapshot_where_the_network_still_holds_the_stream_before_it() {
+    let mut cluster = Cluster::new(by_hand());
+    cluster.router.pump();
+    let leader = cluster.found([1, 2, 3]).await;
+    let away = [1, 2, 3].into_iter().find(|id| id != leader.node_id()).unwrap();
+    for _ in 0..5 {
+        cluster.router.isolate(away);
+        write(&leader, 20).await;
+        compact(&leader).await;
+        cluster.router.restore(away);
+        let last = write(&leader, 3).await;
+        let behind = cluster.nodes[&away].wait(PATIENCE);
+        behind.applied_index_at_least(Some(last), "fed after the snapshot").await.unwrap();
+    }
+}
