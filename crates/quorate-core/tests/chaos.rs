@@ -37,6 +37,8 @@ const RECOVERY_MS_MAX: u64 = 30_000;
 /// What goes wrong in one run, and how often: each in 1000 steps.
 #[derive(Debug)]
 struct Faults {
+    /// Time goes from deadline to deadline, and slowly, so that much happens between two of them.
+    siege: bool,
     drop: u64,
     duplicate: u64,
     give_up: u64,
@@ -50,6 +52,8 @@ struct Faults {
     lease_reads: bool,
     /// How many times in 10 a node does all its work at once instead of one effect.
     eager: u64,
+    /// How many times in 10 its disk is slower than everything else.
+    slow_disk: u64,
     /// How many times in 10 time jumps to what one node waits for, instead of passing for all.
     impatience: u64,
     /// How many times in 10 the oldest message is delivered instead of any.
@@ -64,7 +68,9 @@ fn faults(dice: &mut Dice) -> Faults {
     let (crash, partition) = (rate(7, 20), rate(6, 12));
     let (change, transfer, elect) = (rate(6, 20), rate(4, 15), rate(2, 10));
     let snapshot = rate(5, 20);
-    Faults {
+    let siege = dice.chance(1, 4);
+    let faults = Faults {
+        siege: false,
         drop,
         duplicate,
         give_up,
@@ -78,10 +84,17 @@ fn faults(dice: &mut Dice) -> Faults {
         // An operator who orders an election breaks the promise that lease reads rest on.
         lease_reads: elect == 0,
         eager: dice.below(10),
+        slow_disk: dice.below(10),
         impatience: dice.below(8),
         in_order: dice.below(11),
         durable_state: dice.chance(1, 2),
+    };
+    if !siege {
+        return faults;
     }
+    // All works well and swiftly, but for links that stay cut for long: two leaders, each with somebody to talk to.
+    let partition = 10 + dice.below(20);
+    Faults { siege, drop: 0, crash: 0, partition, heal: 2, eager: 8, ..faults }
 }
 
 fn options(dice: &mut Dice) -> Options {
@@ -141,6 +154,7 @@ impl<L: Ids> Chaos<L> {
         match roll {
             0..500 => self.deliver(),
             500..820 => self.work(),
+            820..900 if self.faults.siege && roll > 840 => self.work(),
             820..900 => self.pass_time(),
             _ => self.client(),
         }
@@ -197,7 +211,10 @@ impl<L: Ids> Chaos<L> {
         let Some(id) = self.any_up() else { return };
         let cluster = &mut self.cluster;
         if self.dice.chance(self.faults.eager, 10) {
+            // A slow disk makes nothing durable meanwhile.
+            cluster.node_mut(id).disk_hangs = self.dice.chance(self.faults.slow_disk, 10);
             cluster.work(id);
+            cluster.node_mut(id).disk_hangs = false;
             return;
         }
         for _ in 0..TRIES {
@@ -231,6 +248,9 @@ impl<L: Ids> Chaos<L> {
     }
 
     fn pass_time(&mut self) {
+        if self.faults.siege {
+            return self.wake_next();
+        }
         if self.dice.chance(self.faults.impatience, 10) {
             return self.wake_one();
         }
@@ -249,12 +269,25 @@ impl<L: Ids> Chaos<L> {
     /// Time jumps to what one node waits for; the others learn of it later.
     fn wake_one(&mut self) {
         let Some(id) = self.any_up() else { return };
-        let node = self.cluster.node(id);
-        let Some(deadline) = node.replica.deadline() else { return };
-        let missing = deadline.since(node.clock.at(self.cluster.now_us)).as_micros() as u64;
-        // A slow clock needs a little longer.
-        self.cluster.now_us += missing + missing / 20 + 1;
+        let Some(missing) = self.missing_us(id) else { return };
+        self.cluster.now_us += missing;
         self.cluster.timeout(id);
+    }
+
+    /// Time goes on to the next deadline there is.
+    fn wake_next(&mut self) {
+        let up: Vec<u64> = self.cluster.nodes.values().filter(|node| node.up).map(|node| node.id).collect();
+        let missing = up.into_iter().filter_map(|id| Some((self.missing_us(id)?, id))).min();
+        let Some((missing, id)) = missing else { return };
+        self.cluster.now_us += missing;
+        self.cluster.timeout(id);
+    }
+
+    /// How long until a node's deadline, on its own clock; a slow one needs a little longer.
+    fn missing_us(&self, id: u64) -> Option<u64> {
+        let node = self.cluster.node(id);
+        let missing = node.replica.deadline()?.since(node.clock.at(self.cluster.now_us)).as_micros() as u64;
+        Some(missing + missing / 20 + 1)
     }
 
     /// A node that believes to lead, whoever else does.
@@ -316,10 +349,13 @@ impl<L: Ids> Chaos<L> {
         }
     }
 
-    /// A third of the crashes hit a leader; a third of the nodes is back at once.
+    /// A third of the crashes hit a leader, another a node that is writing; a third of the nodes is back at once.
     fn crash(&mut self) {
         let leader = self.any_leader().filter(|_| self.dice.chance(1, 3));
-        let Some(id) = leader.or_else(|| self.any_up()) else { return };
+        let writing = self.cluster.nodes.values().filter(|node| node.up && !node.behind.is_empty());
+        let writing: Vec<u64> = writing.map(|node| node.id).collect();
+        let writing = self.dice.pick(&writing).copied().filter(|_| self.dice.chance(1, 2));
+        let Some(id) = leader.or(writing).or_else(|| self.any_up()) else { return };
         let behind = self.cluster.node(id).behind.len() as u64;
         let keep = self.dice.below(behind + 1) as usize;
         self.cluster.say(|| format!("{id} crashes, {keep} of {behind} writes kept"));
