@@ -6,6 +6,9 @@ use quorate_core::ChangeRefusal;
 use quorate_core::Time;
 
 use crate::change_members::next;
+use crate::client::ChangeMembershipOutcome;
+use crate::client::ChangeMembershipRequest;
+use crate::client::Precondition;
 use crate::errors::ChangeMembershipError;
 use crate::errors::ClientWriteError;
 use crate::errors::InProgress;
@@ -65,15 +68,39 @@ where
         members: impl Into<ChangeMembers<C::NodeId, C::Node>>,
         retain: bool,
     ) -> Written<C> {
-        let change = members.into();
+        let outcome =
+            self.change_membership_with_payload(ChangeMembershipRequest::new(members, retain)).await?;
+        Ok(outcome.uniform)
+    }
+
+    /// Like [`change_membership`](Self::change_membership), if all `preconditions` hold when the change begins.
+    pub async fn change_membership_if(
+        &self,
+        members: impl Into<ChangeMembers<C::NodeId, C::Node>>,
+        retain: bool,
+        preconditions: impl IntoIterator<Item = Precondition<C>>,
+    ) -> Written<C> {
+        let request = ChangeMembershipRequest::new(members, retain).with_preconditions(preconditions);
+        Ok(self.change_membership_with_payload(request).await?.uniform)
+    }
+
+    /// Like [`change_membership`](Self::change_membership), with all that a request may say; answers for both entries.
+    ///
+    /// The leader that began the change puts the payloads into its entries. A uniform entry that a later leader
+    /// writes in its place carries none.
+    pub async fn change_membership_with_payload(
+        &self,
+        request: ChangeMembershipRequest<C>,
+    ) -> Result<ChangeMembershipOutcome<C>, Refused<C>> {
         self.wait_until_settled().await?;
-        let Steps { first, uniform } =
-            self.inner.host.step(|state, now| begin(state, now, change, retain))?;
+        let Steps { first, uniform } = self.inner.host.step(|state, now| begin(state, now, request))?;
         let written = self.result_of(first).await?;
-        match uniform {
-            Some(uniform) => self.result_of(uniform).await,
-            None => Ok(written),
-        }
+        Ok(match uniform {
+            Some(uniform) => {
+                ChangeMembershipOutcome { joint: Some(written), uniform: self.result_of(uniform).await? }
+            }
+            None => ChangeMembershipOutcome { joint: None, uniform: written },
+        })
     }
 
     /// A new leader first commits an entry of its own; a change waits for that, for a few elections' time at most.
@@ -134,20 +161,29 @@ fn lag_of<C: RaftTypeConfig>(state: &State<C>, id: &C::NodeId) -> Option<u64> {
 fn begin<C: RaftTypeConfig>(
     state: &mut State<C>,
     now: Time,
-    change: ChangeMembers<C::NodeId, C::Node>,
-    retain: bool,
+    request: ChangeMembershipRequest<C>,
 ) -> Result<Steps<C>, Refused<C>> {
     if let Some(fatal) = &state.stopped {
         return Err(RaftError::Fatal(fatal.clone()));
     }
+    let ChangeMembershipRequest { members, retain, payloads, preconditions } = request;
     let effective = state.effective_membership();
     let current = effective.membership();
-    // Whether this node leads, and whether a change is under way, comes before whether this one makes sense.
+    // Whether this node leads, what the caller demands, and whether a change is under way, comes before whether this
+    // one makes sense.
+    if let Some(refusal) = state.replica.refusal(now) {
+        return Err(refused(state, ChangeRefusal::Refused(refusal), current, current));
+    }
+    let leader = state.replica.leading().map(|leader| &leader.first().leader_id);
+    for precondition in &preconditions {
+        let failed = precondition.check(leader, state.replica.log().last(), effective.log_id().as_ref());
+        failed.map_err(|failed| RaftError::APIError(ClientWriteError::PreconditionFailed(failed)))?;
+    }
     let unchanged = ids_of::<C>(current);
     if let Some(refusal) = state.replica.change_refusal(now, &unchanged) {
         return Err(refused(state, refusal, current, current));
     }
-    let membership = next(current, change, retain)
+    let membership = next(current, members, retain)
         .map_err(|error| RaftError::APIError(ClientWriteError::ChangeMembershipError(error)))?;
     let ids = ids_of::<C>(&membership);
     let joint = ids.is_joint();
@@ -158,8 +194,11 @@ fn begin<C: RaftTypeConfig>(
     let (tx, first) = C::oneshot();
     state.clients.push(log_id.index, Some(CoreResponder::Oneshot(tx)));
     state.push_membership(log_id.clone(), membership.clone());
-    state.pending.push_back(Pending::Membership(log_id, membership));
+    let (joint_payload, uniform_payload) = payloads.unzip();
+    let (payload, later) = if joint { (joint_payload, uniform_payload) } else { (uniform_payload, None) };
+    state.pending.push_back(Pending::Membership(log_id, membership, payload));
     let uniform = joint.then(|| {
+        state.finish_payload = later;
         let (tx, uniform): (OneshotSenderOf<C, _>, _) = C::oneshot();
         state.finish_client = Some(CoreResponder::Oneshot(tx));
         uniform

@@ -74,7 +74,6 @@ impl<C: RaftTypeConfig> From<ClientWriteResponse<C>> for WriteResponse<C> {
 pub type WriteResult<C> = Result<WriteResponse<C>, ClientWriteError<C>>;
 
 /// A change of the membership, with what its entries carry besides.
-#[allow(dead_code, reason = "read by the membership changes that carry a payload")]
 pub struct ChangeMembershipRequest<C: RaftTypeConfig> {
     pub(crate) members: ChangeMembers<C::NodeId, C::Node>,
     pub(crate) retain: bool,
@@ -146,7 +145,6 @@ pub enum Precondition<C: RaftTypeConfig> {
 impl<C: RaftTypeConfig> Precondition<C> {
     /// Whether it holds on a node that is led by `leader`, whose log ends with `last_log_id`, and whose effective
     /// membership is of the entry `membership_log_id`.
-    #[allow(dead_code, reason = "called by the membership changes that set conditions")]
     pub(crate) fn check(
         &self,
         leader: Option<&CommittedLeaderIdOf<C>>,

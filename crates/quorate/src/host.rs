@@ -63,8 +63,8 @@ pub(crate) enum Pending<C: RaftTypeConfig> {
     Payload(LogIdOf<C>, C::Payload),
     /// The first entry of this leader.
     Blank(LogIdOf<C>),
-    /// A membership that the replica itself proposed.
-    Membership(LogIdOf<C>, Membership<C::NodeId, C::Node>),
+    /// A membership, and what its entry carries besides.
+    Membership(LogIdOf<C>, Membership<C::NodeId, C::Node>, Option<C::Payload>),
 }
 
 /// A read that waits for a quorum to confirm that this leader led when it came in.
@@ -81,6 +81,8 @@ pub(crate) struct State<C: RaftTypeConfig> {
     pub(crate) clients: Clients<C>,
     /// Who waits for the uniform configuration that will end the joint one under way.
     pub(crate) finish_client: Option<CoreResponder<C>>,
+    /// What that entry carries besides.
+    pub(crate) finish_payload: Option<C::Payload>,
     /// The memberships of the replica's stack, with the nodes' data: the first is the committed one.
     memberships: VecDeque<Arc<StoredMembershipOf<C>>>,
     pub(crate) peers: BTreeMap<C::NodeId, Arc<Peer<C>>>,
@@ -138,6 +140,7 @@ impl<C: RaftTypeConfig> Host<C> {
             pending: VecDeque::new(),
             clients: Clients::new(),
             finish_client: None,
+            finish_payload: None,
             memberships: memberships.into_iter().map(Arc::new).collect(),
             peers: BTreeMap::new(),
             fresh_peers: Vec::new(),
@@ -500,7 +503,10 @@ impl<C: RaftTypeConfig> State<C> {
             match event {
                 Event::Truncated(index) => discarded.append(&mut self.clients.take_from(*index)),
                 // The next leader ends the joint configuration, if it is committed at all.
-                Event::SteppedDown(_) => discarded.extend(self.finish_client.take()),
+                Event::SteppedDown(_) => {
+                    self.finish_payload = None;
+                    discarded.extend(self.finish_client.take());
+                }
                 Event::Installed(last) => discarded.extend(self.clients.take_upto(last.index).into_rest()),
                 _ => {}
             }
@@ -517,7 +523,8 @@ impl<C: RaftTypeConfig> State<C> {
                     let membership = self.with_nodes(&ids);
                     self.clients.push(log_id.index, self.finish_client.take());
                     self.push_membership(log_id.clone(), membership.clone());
-                    self.pending.push_back(Pending::Membership(log_id, membership));
+                    let payload = self.finish_payload.take();
+                    self.pending.push_back(Pending::Membership(log_id, membership, payload));
                 }
             }
         }

@@ -46,6 +46,7 @@ pub mod type_config;
 mod types;
 pub mod vote;
 mod waiters;
+mod write;
 
 /// The former name of [`errors`].
 #[deprecated(note = "use `errors`")]

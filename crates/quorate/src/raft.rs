@@ -26,8 +26,6 @@ pub use crate::client::WriteResponse;
 pub use crate::client::WriteResult;
 use crate::config::Config;
 use crate::driver::Driver;
-use crate::entry::RaftPayload;
-use crate::errors::ClientWriteError;
 use crate::errors::Fatal;
 use crate::errors::ForwardReason;
 use crate::errors::ForwardToLeader;
@@ -57,7 +55,6 @@ use crate::network::RaftNetworkFactory;
 use crate::publish::Receivers;
 use crate::publish::Watches;
 use crate::publish::fatal_of;
-use crate::responder::CoreResponder;
 pub use crate::rpc::AppendEntriesRequest;
 pub use crate::rpc::AppendEntriesResponse;
 pub use crate::rpc::LogSegment;
@@ -86,6 +83,7 @@ use crate::type_config::alias::WatchReceiverOf;
 use crate::vote::RaftVote;
 
 pub use crate::trigger::Trigger;
+pub use crate::write::WriteRequest;
 
 /// Linearizable reads.
 pub mod linearizable_read {
@@ -105,6 +103,7 @@ pub mod responder {
 /// What an operator may set off by hand.
 pub mod trigger {
     pub use crate::trigger::Trigger;
+    pub use crate::write::WriteRequest;
 }
 
 /// Most closures that wait for the state machine, where the configuration names no number.
@@ -322,7 +321,7 @@ where
             match state.replica.initialize(now, dice, ids) {
                 Ok(log_id) => {
                     state.push_membership(log_id.clone(), membership.clone());
-                    state.pending.push_back(Pending::Membership(log_id, membership));
+                    state.pending.push_back(Pending::Membership(log_id, membership, None));
                     Ok(state.replica.vote_write())
                 }
                 Err(quorate_core::InitializeRefusal::NotInMembers) if pristine => {
@@ -349,64 +348,6 @@ where
             Some(fatal) => Err(fatal.clone()),
             None => Ok(!state.replica.is_pristine()),
         })
-    }
-
-    // --- Writing.
-
-    /// Proposes `app_data` and waits until it is applied here.
-    ///
-    /// [`ForwardToLeader`] means that nothing was proposed; [`ClientWriteError::LogEntryDiscarded`] and
-    /// [`RaftError::Fatal`] leave open whether it will be applied elsewhere. Not cancel safe in that sense: a dropped
-    /// call may have proposed.
-    pub async fn client_write(
-        &self,
-        app_data: C::D,
-    ) -> Result<ClientWriteResponse<C>, RaftError<C, ClientWriteError<C>>> {
-        self.write_payload(C::Payload::normal(app_data)).await
-    }
-
-    /// Proposes an entry without data and waits until it is applied here.
-    pub async fn write_blank(&self) -> Result<ClientWriteResponse<C>, RaftError<C, ClientWriteError<C>>> {
-        self.write_payload(C::Payload::blank()).await
-    }
-
-    async fn write_payload(
-        &self,
-        payload: C::Payload,
-    ) -> Result<ClientWriteResponse<C>, RaftError<C, ClientWriteError<C>>> {
-        let (tx, rx) = C::oneshot();
-        let host = &self.inner.host;
-        self.offer(payload, CoreResponder::Oneshot(tx)).await?;
-        match rx.await {
-            Ok(result) => result.map_err(RaftError::APIError),
-            Err(_) => Err(RaftError::Fatal(host.lost_answer().await)),
-        }
-    }
-
-    /// Waits for room, then proposes.
-    async fn offer(
-        &self,
-        payload: C::Payload,
-        client: CoreResponder<C>,
-    ) -> Result<(), RaftError<C, ClientWriteError<C>>> {
-        let host = &self.inner.host;
-        let mut offer = Some((payload, client));
-        let mut attempt = |state: &mut State<C>, now| {
-            if let Some(fatal) = &state.stopped {
-                return Some(Err(RaftError::Fatal(fatal.clone())));
-            }
-            if !state.has_room() {
-                return None;
-            }
-            let (payload, client) = offer.take()?;
-            Some(propose(state, now, payload, client))
-        };
-        if let Some(proposed) = host.step_write(&mut attempt) {
-            return proposed;
-        }
-        let proposed = host.park(0, State::room_waiters, |state| attempt(state, host.now())).await;
-        host.log_work.raise();
-        proposed
     }
 
     // --- Looking.
@@ -503,25 +444,6 @@ where
         match (snapshot, host.stopped()) {
             (None, Some(fatal)) => Err(RaftError::Fatal(fatal)),
             (snapshot, _) => Ok(snapshot),
-        }
-    }
-}
-
-/// Takes a payload into the log, with the client that waits for it.
-fn propose<C: RaftTypeConfig>(
-    state: &mut State<C>,
-    now: quorate_core::Time,
-    payload: C::Payload,
-    client: CoreResponder<C>,
-) -> Result<(), RaftError<C, ClientWriteError<C>>> {
-    match state.replica.propose(now, 1) {
-        Ok(log_id) => {
-            state.clients.push(log_id.index, Some(client));
-            state.pending.push_back(Pending::Payload(log_id, payload));
-            Ok(())
-        }
-        Err(refusal) => {
-            Err(RaftError::APIError(ClientWriteError::ForwardToLeader(forward_of(state, &refusal))))
         }
     }
 }

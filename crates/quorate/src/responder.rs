@@ -82,7 +82,6 @@ pub(crate) enum CoreResponder<C: RaftTypeConfig> {
     /// A call that waits.
     Oneshot(OneshotSenderOf<C, ClientWriteResult<C>>),
     /// Who the application named.
-    #[allow(dead_code, reason = "made by the writes that name one")]
     User(WriteResponderOf<C>),
 }
 

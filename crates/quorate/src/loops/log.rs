@@ -155,7 +155,10 @@ fn entry_of<C: RaftTypeConfig>(pending: Pending<C>) -> C::Entry {
         Pending::Entry(entry) => entry,
         Pending::Payload(log_id, payload) => C::Entry::new(log_id, payload),
         Pending::Blank(log_id) => C::Entry::new(log_id, C::Payload::blank()),
-        Pending::Membership(log_id, membership) => C::Entry::new(log_id, C::Payload::membership(membership)),
+        Pending::Membership(log_id, membership, payload) => {
+            let payload = payload.unwrap_or_else(C::Payload::blank);
+            C::Entry::new(log_id, payload.with_membership(membership))
+        }
     }
 }
 

@@ -12,7 +12,10 @@ use quorate::async_runtime::WatchReceiver;
 use quorate::errors::ChangeMembershipError;
 use quorate::errors::ClientWriteError;
 use quorate::errors::InitializeError;
+use quorate::errors::PreconditionFailed;
 use quorate::errors::RaftError;
+use quorate::raft::ChangeMembershipRequest;
+use quorate::raft::Precondition;
 use quorate::type_config::alias::CommittedLeaderIdOf;
 
 use crate::cluster::Cluster;
@@ -312,4 +315,46 @@ async fn two_nodes_may_found_the_same_cluster() {
     let last = soon(cluster.leader().await.client_write(Add(1))).await.unwrap().log_id.index;
     cluster.applied(last).await;
     assert_eq!([1, 2, 3].map(|id| cluster.sum(id)), [1, 1, 1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_may_set_conditions() {
+    let mut cluster = Cluster::new(config());
+    let leader = cluster.found([1, 2, 3]).await;
+    let others = cluster.others(&leader);
+    let metrics = leader.metrics().borrow_watched().clone();
+    let last = cluster.disks[leader.node_id()].log.last();
+    let membership = *metrics.membership_config.log_id();
+    let target = [*leader.node_id(), others[0]];
+    let stale = Precondition::LastLogId { last_log_id: membership };
+    let refused = leader.change_membership_if(target, false, [stale]).await.unwrap_err();
+    let RaftError::APIError(ClientWriteError::PreconditionFailed(refused)) = refused else {
+        panic!("{refused}")
+    };
+    assert_eq!(refused, PreconditionFailed::LastLogIdMismatch { expected: membership, actual: last });
+    let hold = [
+        Precondition::CommittedLeaderId { committed_leader_id: last.unwrap().leader_id },
+        Precondition::LastLogId { last_log_id: last },
+        Precondition::LastMembershipLogId { last_membership_log_id: membership },
+    ];
+    leader.change_membership_if(target, false, hold).await.unwrap();
+    let follower = &cluster.nodes[&others[0]];
+    let elsewhere = follower.change_membership_if(target, false, []).await.unwrap_err();
+    assert!(elsewhere.forward_to_leader().is_some(), "who leads comes first");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_answers_for_both_of_its_entries() {
+    let mut cluster = Cluster::new(config());
+    let leader = cluster.found([1, 2, 3]).await;
+    let target = [*leader.node_id(), cluster.others(&leader)[0]];
+    let blank = quorate::EntryPayload::Blank;
+    let request = ChangeMembershipRequest::new(target, false).with_payload(blank.clone(), blank.clone());
+    let outcome = leader.change_membership_with_payload(request).await.unwrap();
+    let joint = outcome.joint.unwrap();
+    assert_eq!(joint.log_id.index + 1, outcome.uniform.log_id.index);
+    assert_eq!(joint.membership.unwrap().get_joint_config().len(), 2);
+    assert_eq!(outcome.uniform.membership.unwrap().get_joint_config().as_slice(), [ids(&target)]);
+    let request = ChangeMembershipRequest::new(target, false).with_payload(blank.clone(), blank);
+    assert!(leader.change_membership_with_payload(request).await.unwrap().joint.is_none());
 }

@@ -237,16 +237,25 @@ async fn append(
     router.call(way, kind, deliver).await
 }
 
-/// Pulls `input` from a task of its own.
-fn pump<S>(mut input: S) -> BoxStream<'static, AppendEntriesRequest<Types>>
+/// Pulls `input` from a task of its own. When the way is cut, the stream breaks for those who listen, and the task
+/// goes on looking for requests that it can no longer deliver.
+fn pump<S>(
+    router: Router,
+    (from, to): (u64, u64),
+    mut input: S,
+) -> BoxStream<'static, AppendEntriesRequest<Types>>
 where
     S: Stream<Item = AppendEntriesRequest<Types>> + Send + Unpin + 'static,
 {
     let (tx, rx) = tokio::sync::mpsc::unbounded_channel();
+    let mut open = Some(tx);
     tokio::spawn(async move {
         loop {
+            open = open.filter(|_| router.node(from, to).is_some());
             match select(input.next(), pin!(elapse(Duration::from_millis(1)))).await {
-                Either::Left((Some(request), _)) => drop(tx.send(request)),
+                Either::Left((Some(request), _)) => {
+                    open = open.filter(|open| open.send(request).is_ok());
+                }
                 Either::Left((None, _)) => return,
                 Either::Right(_) => {}
             }
@@ -283,7 +292,8 @@ impl RaftNetworkV2<Types> for Link {
         let (router, way) = (self.router.clone(), self.way);
         let pumped = router.change(|inner| inner.pumped);
         Box::pin(async move {
-            let input: BoxStream<'static, _> = if pumped { pump(input) } else { Box::pin(input) };
+            let input: BoxStream<'static, _> =
+                if pumped { pump(router.clone(), way, input) } else { Box::pin(input) };
             let open = async |node: Node| Ok(node);
             let node = router.call(way, Kind::Append, open).await.map_err(RPCError::Unreachable)?;
             let requests = input.inspect(move |rpc| router.tell(way.0, way.1, rpc));

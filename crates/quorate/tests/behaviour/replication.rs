@@ -10,6 +10,7 @@ use quorate::Config;
 use quorate::async_runtime::WatchReceiver;
 use quorate::errors::ClientWriteError;
 use quorate::errors::RaftError;
+use quorate::raft::responder::ProgressResponder;
 
 use crate::cluster::Cluster;
 use crate::cluster::LONG;
@@ -245,4 +246,40 @@ async fn a_peer_that_is_down_is_not_asked_without_end() {
     let now = tokio::time::Instant::now();
     cluster.applied(2).await;
     assert!(now.elapsed() < Duration::from_millis(100), "the backoff is over: {:?}", now.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_may_be_left_to_a_responder_or_to_nobody() {
+    let mut cluster = Cluster::new(config());
+    let leader = cluster.found([1, 2, 3]).await;
+    leader.client_write_ff(Add(1), None).await.unwrap();
+    let (responder, committed, completed) = ProgressResponder::new();
+    leader.client_write_ff(Add(2), Some(responder)).await.unwrap();
+    let log_id = soon(committed).await.unwrap();
+    let answer = soon(completed).await.unwrap().unwrap();
+    assert_eq!((answer.log_id, answer.data), (log_id, 3));
+
+    let (responder, _, completed) = ProgressResponder::new();
+    let follower = cluster.nodes[&cluster.others(&leader)[0]].clone();
+    follower.client_write_ff(Add(4), Some(responder)).await.unwrap();
+    let refused = soon(completed).await.unwrap().unwrap_err();
+    let ClientWriteError::ForwardToLeader(forward) = refused else { panic!("{refused}") };
+    assert_eq!(forward.leader_id, Some(*leader.node_id()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_may_be_for_one_leader_alone() {
+    let mut cluster = Cluster::new(config());
+    let leader = cluster.found([1]).await;
+    let here = leader.client_write(Add(1)).await.unwrap().log_id.leader_id;
+    let (responder, completed) = ProgressResponder::complete_only();
+    leader.write(Add(1)).with_leader(here).responder(responder).await.unwrap();
+    assert_eq!(soon(completed).await.unwrap().unwrap().data, 2);
+    let other = quorate::impls::leader_id_adv::LeaderId { term: 77, node_id: 1 };
+    let (responder, completed) = ProgressResponder::complete_only();
+    leader.write(Add(1)).with_leader(other).responder(responder).await.unwrap();
+    let refused = soon(completed).await.unwrap().unwrap_err();
+    let ClientWriteError::ForwardToLeader(forward) = refused else { panic!("{refused}") };
+    assert_eq!(forward.leader_id, Some(1));
+    assert_eq!(leader.client_write(Add(1)).await.unwrap().data, 3);
 }
