@@ -84,6 +84,10 @@ impl<L: RaftLeaderId> Replica<L> {
             return;
         }
         if let Some(upto) = self.log.before(end) {
+            debug_assert!(
+                Some(&upto) <= self.snapshot.as_ref(),
+                "I11: only what a snapshot covers is purged"
+            );
             self.log.purge(upto.clone());
             self.writes.push_back(Write::Purge { upto });
         }

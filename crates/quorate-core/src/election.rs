@@ -137,6 +137,7 @@ impl<L: RaftLeaderId> Replica<L> {
 
     /// Asks the voters: for a pre-vote, which changes nothing anywhere, or for their votes in the next term.
     pub(crate) fn campaign(&mut self, now: Time, dice: u64, pre_vote: bool, transfer: bool) {
+        debug_assert!(!matches!(self.role, Role::Leader(_)), "I3: a leader does not campaign");
         let term = self.vote.leader_id.term().next();
         let vote: Vote<L> = Vote::new(term, self.id.clone());
         self.election_timeout = self.options.election_timeout(dice);
@@ -176,6 +177,7 @@ impl<L: RaftLeaderId> Replica<L> {
         } else if granted {
             self.vote_heard = Some(now);
         }
+        debug_assert!(!granted || self.vote == request.vote, "I1: what is granted is this node's vote");
         self.vote_reply_of(granted)
     }
 
@@ -344,6 +346,8 @@ impl<L: RaftLeaderId> Replica<L> {
 
     fn count(&mut self, now: Time) {
         if matches!(self.role, Role::Candidate(_)) && self.has_quorum() {
+            debug_assert!(*self.vote.leader_id.node_id() == self.id, "I2: it leads by its own vote");
+            debug_assert!(self.vote_seq <= self.flushed_seq, "I1: nobody was asked before it was durable");
             let vote = Vote { leader_id: self.vote.leader_id.clone(), committed: true };
             self.save_vote(now, vote.clone());
             self.vote_lease = Duration::ZERO;

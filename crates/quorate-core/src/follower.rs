@@ -79,7 +79,9 @@ impl<L: RaftLeaderId> Replica<L> {
         self.accepted = self.accepted.take().max(verified.clone());
         self.leader_commit = self.leader_commit.take().max(request.commit.clone());
         self.follow_commit();
+        debug_assert!(verified.as_ref().is_none_or(|id| self.log.has(id)), "I4: what matches is in the log");
         let after = self.durable_after(verified.as_ref());
+        debug_assert!(after <= self.seq, "I13: a reply waits for what was asked for");
         Appended { new_from, reply: Reply { message: AppendReply::Success(verified), after } }
     }
 
@@ -208,7 +210,9 @@ impl<L: RaftLeaderId> Replica<L> {
             return Install::Busy;
         }
         if self.log.get(last.index).is_some_and(|own| own != *last) {
-            self.truncate_from(next_index(self.committed.as_ref()));
+            // Only what would stand behind the snapshot: what lies below goes with it, and until it is installed, it
+            // may be what this node has acknowledged and a quorum rests on.
+            self.truncate_from(last.index);
         }
         let after = self.seq;
         self.installing = Some(Installing { last: last.clone(), membership, after, handed_out: false });
@@ -234,7 +238,9 @@ impl<L: RaftLeaderId> Replica<L> {
     ///
     /// Returns what to answer to the sender.
     pub fn installed(&mut self) -> Option<Reply<Vote<L>>> {
-        let Installing { last, membership, .. } = self.installing.take()?;
+        let Installing { last, membership, handed_out, .. } = self.installing.take()?;
+        debug_assert!(handed_out, "I17: only what was handed out is installed");
+        debug_assert!(self.applied <= Some(last.clone()), "I17: a snapshot never moves the state back");
         if !self.log.has(&last) && self.log.next_index() > last.index {
             self.break_off("I4", "an entry that conflicts with the installed snapshot came into the log");
             return None;

@@ -115,6 +115,7 @@ impl<L: RaftLeaderId> Replica<L> {
     }
 
     fn install_leader(&mut self, now: Time, since: Option<Time>, first: Option<LogId<L::Committed>>) {
+        debug_assert!(self.vote.committed, "I2: a leader leads by a committed vote");
         self.sessions = self.sessions.saturating_add(1);
         let log_end = self.log.next_index();
         let first = first.unwrap_or_else(|| self.append_blank());
@@ -232,6 +233,7 @@ impl<L: RaftLeaderId> Replica<L> {
         if let Some(refusal) = self.refusal(now) {
             return Err(refusal);
         }
+        debug_assert!(count > 0, "a proposal has entries");
         let first = self.log.next_index();
         let last = first.checked_add(count.saturating_sub(1)).filter(|last| *last < u64::MAX);
         let last = LogId::new(self.vote.leader_id.to_committed(), last.ok_or(Refusal::LogFull)?);
@@ -261,6 +263,7 @@ impl<L: RaftLeaderId> Replica<L> {
             return;
         }
         let commit = commit.clone();
+        debug_assert!(self.log.has(&commit), "I7: what a quorum holds is in the leader's log");
         self.cluster_committed = Some(commit.clone());
         self.commit_to(commit);
         self.finish_joint();

@@ -72,6 +72,8 @@ impl<L: RaftLeaderId> Replica<L> {
         next: Membership<L::NodeId>,
         finish: Option<bool>,
     ) {
+        debug_assert!(next.is_valid(), "I12: there is someone to vote");
+        debug_assert!(self.log.last() == Some(&log_id), "I12: the last membership in the log is in force");
         self.memberships.push(Placed::new(Some(log_id.clone()), next));
         if let Role::Leader(leader) = &mut self.role {
             leader.finish = finish;

@@ -389,6 +389,11 @@ impl<L: RaftLeaderId> Replica<L> {
         let first = next_index(self.applying.as_ref());
         let end = self.apply_end().min(first.saturating_add(self.options.apply_entries_max.max(1)));
         let last = self.log.before(end).filter(|last| last.index >= first)?;
+        debug_assert!(last.index < self.readable_end, "I11: nothing is applied that cannot be read");
+        debug_assert!(
+            Some(&last) <= self.committed.as_ref(),
+            "I11: nothing is applied that is not committed"
+        );
         self.applying = Some(last.clone());
         Some(Apply { first, last })
     }
@@ -407,6 +412,7 @@ impl<L: RaftLeaderId> Replica<L> {
 
     /// A write is done: a reader of the log store sees it.
     pub fn written(&mut self, seq: WriteSeq) {
+        debug_assert!(seq <= self.seq, "only what was asked for is written");
         let at = self.unflushed.partition_point(|(unflushed, _)| *unflushed <= seq);
         if let Some((_, point)) = at.checked_sub(1).and_then(|at| self.unflushed.get(at)) {
             let end = self.uncut_after(seq, next_index(point.last.as_ref()));
@@ -416,6 +422,7 @@ impl<L: RaftLeaderId> Replica<L> {
 
     /// This write, and every one before it, is durable.
     pub fn flushed(&mut self, now: Time, seq: WriteSeq) {
+        debug_assert!(seq <= self.seq, "I13: only what was asked for is durable");
         if seq <= self.flushed_seq {
             return;
         }
@@ -434,12 +441,14 @@ impl<L: RaftLeaderId> Replica<L> {
         self.durable_end = self.durable_end.max(end);
         self.readable_end = self.readable_end.max(end);
         self.note_purged_durable();
+        debug_assert!(self.durable_end <= self.readable_end, "I13: what is durable can be read");
         self.own_vote_flushed(now);
         self.advance_leader_commit(now);
     }
 
     /// The log store has purged up to `upto`.
     pub fn purge_finished(&mut self, upto: &LogId<L::Committed>) {
+        debug_assert!(upto.index < self.log.first_index(), "I11: only what was asked for is purged");
         if Some(upto) > self.purge_done.as_ref() {
             self.purge_done = Some(upto.clone());
         }
@@ -447,6 +456,7 @@ impl<L: RaftLeaderId> Replica<L> {
 
     /// The log store remembers the commit: the entries up to it may be applied.
     pub fn commit_saved(&mut self, commit: LogId<L::Committed>) {
+        debug_assert!(self.log.has(&commit), "I5: a committed entry stays");
         if Some(&commit) > self.commit_saved.as_ref() {
             self.commit_saved = Some(commit);
         }
@@ -454,6 +464,7 @@ impl<L: RaftLeaderId> Replica<L> {
 
     /// The state machine has applied up to `last`.
     pub fn applied_to(&mut self, last: LogId<L::Committed>) {
+        debug_assert!(Some(&last) <= self.applying.as_ref(), "I10: only what was handed out is applied");
         if Some(&last) > self.applied.as_ref() {
             self.applied = Some(last);
         }
@@ -523,6 +534,7 @@ impl<L: RaftLeaderId> Replica<L> {
         if next_index(self.accepted.as_ref()) > index {
             self.accepted = self.log.last().cloned();
         }
+        debug_assert!(self.log.next_index() <= index, "all from there on is gone");
         let after = self.log.last().cloned();
         self.push_write(|seq| Write::Truncate { seq, after });
         self.cuts.push_back((self.seq, index));
@@ -534,6 +546,7 @@ impl<L: RaftLeaderId> Replica<L> {
         if next_index(Some(&commit)) <= next_index(self.committed.as_ref()) {
             return;
         }
+        debug_assert!(self.log.has(&commit), "I5: what is committed is in the log");
         self.memberships.commit(&commit);
         self.committed = Some(commit);
         self.want_snapshot_by_policy();

@@ -84,7 +84,10 @@ impl<L: RaftLeaderId> Replica<L> {
         progress.reading = Some(first);
         progress.commit_told = next_index(commit.as_ref());
         let ticket = Ticket { leadership, session: progress.session, round, sent: now };
-        Some(SendAppend { ticket, vote, prev: self.log.before(first), first, end, commit })
+        let prev = self.log.before(first);
+        debug_assert!(next_index(prev.as_ref()) == first, "I4: a request says what its entries stand behind");
+        debug_assert!(first <= end, "I11: only entries that can be read are sent");
+        Some(SendAppend { ticket, vote, prev, first, end, commit })
     }
 
     /// The entries of a request were read, those up to before `end`, and it goes out now, `bytes` long.

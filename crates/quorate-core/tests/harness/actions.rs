@@ -64,6 +64,13 @@ impl<L: Ids> Cluster<L> {
                     let entries = entries.clone();
                     self.note_entries(&entries, prev.as_ref());
                 }
+                DiskOp::Truncate(after) => {
+                    let keep = next_index(after.as_ref());
+                    let mut gone =
+                        self.node(id).durable.entries.iter().filter(|entry| entry.id.index >= keep);
+                    let committed = gone.find(|entry| self.ghost.is_committed(&entry.id));
+                    assert!(committed.is_none(), "I5: {id} removes {committed:?}, which is committed");
+                }
                 _ => {}
             }
             let node = self.node_mut(id);
