@@ -4,7 +4,7 @@ pub(crate) mod append;
 pub(crate) mod apply;
 pub(crate) mod ask;
 pub(crate) mod clock;
-mod flight;
+pub(crate) mod flight;
 pub(crate) mod heartbeat;
 pub(crate) mod log;
 mod pace;

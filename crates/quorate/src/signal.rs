@@ -10,7 +10,8 @@ use futures_util::task::AtomicWaker;
 
 /// "There may be work for you": raised by whoever made the work, lowered by the one loop that waits for it.
 ///
-/// Raising an already raised flag costs one atomic operation and wakes nobody.
+/// Raising an already raised flag costs one atomic operation and wakes nobody. So there must be one waiter: a second
+/// one, even one that waits in vain, would take the wake of the first.
 #[derive(Debug, Default)]
 pub(crate) struct Signal {
     raised: AtomicBool,

@@ -48,7 +48,7 @@ impl<'r, C: RaftTypeConfig> Trigger<'r, C> {
         let reset = self.host.config.reset_backoff_on_transfer_leader.unwrap_or(true);
         self.step(|state, now| {
             if let Some(peer) = state.peers.get(&to).filter(|_| reset) {
-                peer.backoff_reset.raise();
+                peer.retry();
             }
             state.replica.transfer(now, to);
         })
@@ -60,7 +60,7 @@ impl<'r, C: RaftTypeConfig> Trigger<'r, C> {
         self.step(|state, _| {
             for (id, peer) in &state.peers {
                 if nodes.is_empty() || nodes.contains(id) {
-                    peer.backoff_reset.raise();
+                    peer.retry();
                 }
             }
         })

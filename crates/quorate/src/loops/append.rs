@@ -111,8 +111,9 @@ where
                 continue;
             }
             let flight = Arc::new(Flight::new(ready.session));
+            self.peer.open(&flight);
             let end = self.stream(&flight).await;
-            flight.end();
+            self.peer.close_flight();
             self.host.step(|state, _| state.replica.stream_lost(&self.peer.id, ready.session));
             match end {
                 End::Over if !flight.has_starved() => continue,
@@ -124,7 +125,7 @@ where
             }
             let delays = || self.client.backoff().unwrap_or_else(|| self.host.config.build_backoff());
             if let Some(delay) = self.pace.next_delay(delays) {
-                let _ = C::AsyncRuntime::select2(C::sleep(delay), self.peer.backoff_reset.wait()).await;
+                let _ = C::AsyncRuntime::select2(C::sleep(delay), self.peer.append_retry.wait()).await;
             }
         }
     }
@@ -239,7 +240,7 @@ where
             let request = match work {
                 Some(work) => read(host, peer, reader, flight, work).await?,
                 None => {
-                    pin!(peer.append.wait()).await;
+                    pin!(flight.more.wait()).await;
                     continue;
                 }
             };

@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering;
 
 use quorate_core::message::Ticket;
 
+use crate::signal::Signal;
 use crate::type_config::RaftTypeConfig;
 use crate::type_config::alias::LogIdOf;
 
@@ -19,6 +20,8 @@ type Sent<C> = (Ticket, Option<LogIdOf<C>>);
 /// The requests under way, oldest first: answers come in the same order.
 pub(crate) struct Flight<C: RaftTypeConfig> {
     session: u64,
+    /// There are entries to send, or the stream is over: waited for by the sending side of this stream alone.
+    pub(crate) more: Signal,
     sent: Mutex<VecDeque<Sent<C>>>,
     answered: AtomicU64,
     /// How many answers there were when it was last asked whether the stream stalls.
@@ -32,6 +35,7 @@ impl<C: RaftTypeConfig> Flight<C> {
     pub(crate) fn new(session: u64) -> Self {
         Self {
             session,
+            more: Signal::default(),
             sent: Mutex::new(VecDeque::new()),
             answered: AtomicU64::new(0),
             // Unequal to the number of answers: the first look never finds a stall.
@@ -70,6 +74,7 @@ impl<C: RaftTypeConfig> Flight<C> {
     /// No further request is made.
     pub(crate) fn end(&self) {
         self.ended.store(true, Ordering::Release);
+        self.more.raise();
     }
 
     pub(crate) fn has_ended(&self) -> bool {

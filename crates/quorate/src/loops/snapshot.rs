@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use quorate_core::work::SendSnapshot;
 
+use crate::base::OptionalSend;
 use crate::errors::ReplicationClosed;
 use crate::errors::StreamingError;
 use crate::host::Host;
@@ -20,6 +21,7 @@ use crate::runtime::MpscSender;
 use crate::runtime::Mutex;
 use crate::runtime::OneshotSender;
 use crate::runtime::Select2;
+use crate::signal::Signal;
 use crate::storage::RaftStateMachine;
 use crate::type_config::RaftTypeConfig;
 use crate::type_config::TypeConfigExt;
@@ -76,7 +78,7 @@ pub(crate) async fn run<C, NF, SM>(
             let delays = backoff
                 .get_or_insert_with(|| client.backoff().unwrap_or_else(|| host.config.build_backoff()));
             let wait = delays.next().unwrap_or(BACKOFF_LAST);
-            let _ = C::AsyncRuntime::select2(C::sleep(wait), peer.backoff_reset.wait()).await;
+            let _ = C::AsyncRuntime::select2(C::sleep(wait), peer.snapshot_retry.wait()).await;
         }
         host.step(|state, _| state.replica.peer_lost(&peer.id, &ticket));
     }
@@ -108,9 +110,9 @@ where
     let option = RPCOption::new(host.config.install_snapshot_timeout());
     let option = option.with_snapshot_chunk_size(host.config.snapshot_max_chunk_size as usize);
     let session = peer.session();
-    let cancel = ended(peer.clone(), session);
-    let sending = client.full_snapshot(vote, snapshot, cancel, option);
-    let answer = match C::AsyncRuntime::select2(sending, abandoned(peer, session)).await {
+    let cancel = Cancel::default();
+    let sending = client.full_snapshot(vote, snapshot, cancel.cancelled(), option);
+    let answer = match C::AsyncRuntime::select2(sending, ended(peer, session)).await {
         Select2::First(answer) => answer?,
         Select2::Second(()) => return Err(closed()),
     };
@@ -119,18 +121,32 @@ where
     Ok(())
 }
 
-/// Tells the network to stop: the transfer no longer counts.
-async fn ended<C: RaftTypeConfig>(peer: Arc<Peer<C>>, session: u64) -> ReplicationClosed {
-    while peer.session() == session && !peer.is_closed() {
-        peer.snapshot_ended.wait().await;
-    }
-    ReplicationClosed::new("leadership or the peer's membership has ended")
+/// Tells the network that the transfer is over, also what it may have left running elsewhere.
+#[derive(Default)]
+struct Cancel {
+    over: Arc<Signal>,
 }
 
-/// A network that does not listen to its cancellation is dropped.
-async fn abandoned<C: RaftTypeConfig>(peer: &Peer<C>, session: u64) {
+impl Cancel {
+    fn cancelled(&self) -> impl Future<Output = ReplicationClosed> + OptionalSend + 'static {
+        let over = self.over.clone();
+        async move {
+            over.wait().await;
+            ReplicationClosed::new("leadership or the peer's membership has ended")
+        }
+    }
+}
+
+impl Drop for Cancel {
+    fn drop(&mut self) {
+        self.over.raise();
+    }
+}
+
+/// Returns when the transfer no longer counts.
+async fn ended<C: RaftTypeConfig>(peer: &Peer<C>, session: u64) {
     while peer.session() == session && !peer.is_closed() {
-        peer.snapshot_abandoned.wait().await;
+        peer.snapshot_ended.wait().await;
     }
 }
 

@@ -2,15 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
-use std::pin::pin;
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::task::Context;
+use std::task::Poll;
+use std::task::Wake;
+use std::task::Waker;
 use std::time::Duration;
 
 use futures_util::Stream;
 use futures_util::StreamExt;
-use futures_util::future::Either;
-use futures_util::future::select;
 use futures_util::stream::unfold;
 use quorate::BasicNode;
 use quorate::Raft;
@@ -237,8 +238,8 @@ async fn append(
     router.call(way, kind, deliver).await
 }
 
-/// Pulls `input` from a task of its own. When the way is cut, the stream breaks for those who listen, and the task
-/// goes on looking for requests that it can no longer deliver.
+/// Pulls `input` from a task of its own, which gets round to it only a while after it was woken. When the way is cut,
+/// the stream breaks for those who listen, and the task goes on.
 fn pump<S>(
     router: Router,
     (from, to): (u64, u64),
@@ -249,19 +250,34 @@ where
 {
     let (tx, rx) = tokio::sync::mpsc::unbounded_channel();
     let mut open = Some(tx);
+    let bell = Arc::new(Bell::default());
+    let waker = Waker::from(bell.clone());
     tokio::spawn(async move {
         loop {
             open = open.filter(|_| router.node(from, to).is_some());
-            match select(input.next(), pin!(elapse(Duration::from_millis(1)))).await {
-                Either::Left((Some(request), _)) => {
-                    open = open.filter(|open| open.send(request).is_ok());
+            let polled = input.poll_next_unpin(&mut Context::from_waker(&waker));
+            match polled {
+                Poll::Ready(Some(request)) => open = open.filter(|open| open.send(request).is_ok()),
+                Poll::Ready(None) => return,
+                Poll::Pending => {
+                    bell.rung.notified().await;
+                    elapse(Duration::from_millis(1)).await;
                 }
-                Either::Left((None, _)) => return,
-                Either::Right(_) => {}
             }
         }
     });
     Box::pin(unfold(rx, |mut rx| async move { rx.recv().await.map(|request| (request, rx)) }))
+}
+
+#[derive(Default)]
+struct Bell {
+    rung: tokio::sync::Notify,
+}
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.rung.notify_one();
+    }
 }
 
 impl RaftNetworkV2<Types> for Link {
