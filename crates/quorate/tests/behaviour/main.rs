@@ -16,4 +16,6 @@ mod restarts;
 mod small;
 mod snapshots;
 mod stores;
+mod threads;
+mod triggers;
 mod wakes;

@@ -67,11 +67,11 @@ impl AsyncRuntime for Counting {
     }
 
     fn sleep(duration: Duration) -> Self::Sleep {
-        <Inner as AsyncRuntime>::sleep(duration)
+        (<Inner as AsyncRuntime>::sleep)(duration)
     }
 
     fn sleep_until(deadline: Self::Instant) -> Self::Sleep {
-        <Inner as AsyncRuntime>::sleep_until(deadline)
+        (<Inner as AsyncRuntime>::sleep_until)(deadline)
     }
 
     fn timeout<R, F: Future<Output = R> + Send>(duration: Duration, future: F) -> Self::Timeout<R, F> {
