@@ -72,7 +72,9 @@ impl<L: RaftLeaderId> Replica<L> {
 
     /// Starts a campaign at once, whatever the timers say; `pre_vote` asks first whether it could be won.
     ///
-    /// Does nothing on a leader, or where this node is not a voter.
+    /// Does nothing on a leader, or where this node is not a voter. Without `pre_vote` it breaks this node's own promise
+    /// to a leader that it has just heard: within a lease from then, that leader's reads by lease (not those that ask a
+    /// quorum) may miss what the new leader commits.
     pub fn elect(&mut self, now: Time, dice: u64, pre_vote: bool) {
         if !matches!(self.role, Role::Leader(_)) && self.may_campaign() {
             self.campaign(now, dice, pre_vote, false);

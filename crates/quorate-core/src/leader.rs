@@ -226,7 +226,7 @@ impl<L: RaftLeaderId> Replica<L> {
         (!self.lease_is_valid(now)).then_some(Refusal::LeaseExpired)
     }
 
-    /// Takes `count` entries, whose payload the caller holds, into the log.
+    /// Takes `count` entries, at least one, whose payload the caller holds, into the log.
     ///
     /// Returns the id of the last; those before it have the indexes right below.
     pub fn propose(&mut self, now: Time, count: u64) -> Result<LogId<L::Committed>, Refusal<L>> {

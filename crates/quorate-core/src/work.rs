@@ -24,7 +24,10 @@ pub enum Write<L: RaftLeaderId> {
         /// The vote.
         vote: Vote<L>,
     },
-    /// Append the entries from `first` to `last`, which the caller holds.
+    /// Append the entries from `first` to `last`: the oldest that the caller holds and has not appended yet.
+    ///
+    /// An append is never taken back once it is queued: entries that are truncated meanwhile are appended, and removed
+    /// by the truncation that follows. So the caller keeps entries in the order in which they came.
     Append {
         /// Its number.
         seq: WriteSeq,

@@ -24,7 +24,7 @@ use quorate_core::Membership;
 use quorate_core::Options;
 
 /// Seeds in an ordinary test run.
-const SEEDS_DEFAULT: u64 = 300;
+const SEEDS_DEFAULT: u64 = 200;
 /// The last lines of the trace that a failure shows.
 const TRACE_LINES_SHOWN: usize = 250;
 /// Effects that a node tries in turn until it finds one to do.
