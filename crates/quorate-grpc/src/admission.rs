@@ -244,7 +244,9 @@ impl Admission {
         if purpose == Purpose::Raft {
             self.register_member(&session)?;
         } else {
-            self.lock_live_sessions().push(Arc::clone(&session));
+            let mut sessions = self.lock_live_sessions();
+            refuse_copy(&sessions, &session.peer)?;
+            sessions.push(Arc::clone(&session));
         }
         Ok(session)
     }
@@ -261,18 +263,10 @@ impl Admission {
         }
         let is_member = self.roster.standing(&peer.node_id) == Standing::Member { uid: Some(peer.uid) };
         let mut sessions = self.lock_live_sessions();
+        refuse_copy(&sessions, peer)?;
         let members = sessions.iter().filter(|session| session.purpose == Purpose::Raft);
         for live in members.map(|session| &session.peer) {
-            if live.uid == peer.uid {
-                if live.boot != peer.boot && live.incarnation >= peer.incarnation {
-                    return Err(HandshakeError::Fenced {
-                        node_id: peer.node_id.clone(),
-                        incarnation: peer.incarnation,
-                        holder: live.incarnation,
-                        holder_addr: live.address.clone(),
-                    });
-                }
-            } else if live.node_id == peer.node_id && !is_member {
+            if live.uid != peer.uid && live.node_id == peer.node_id && !is_member {
                 return Err(duplicate(live, peer));
             }
         }
@@ -305,6 +299,23 @@ fn refuse_mismatch(expected: &NodeTag, found: NodeTag) -> Result<(), HandshakeEr
         Ok(())
     } else {
         Err(HandshakeError::WrongNode { expected: Box::new(expected.clone()), found: Box::new(found) })
+    }
+}
+
+/// A second process on a copy of a member's data directory may not even call: it would tell the cluster its own address
+/// as the member's.
+fn refuse_copy(sessions: &[Arc<Session>], peer: &PeerIdentity) -> Result<(), HandshakeError> {
+    let members =
+        sessions.iter().filter(|session| session.purpose == Purpose::Raft).map(|session| &session.peer);
+    let mut copies = members.filter(|live| live.uid == peer.uid && live.boot != peer.boot);
+    match copies.find(|live| live.incarnation >= peer.incarnation) {
+        None => Ok(()),
+        Some(live) => Err(HandshakeError::Fenced {
+            node_id: peer.node_id.clone(),
+            incarnation: peer.incarnation,
+            holder: live.incarnation,
+            holder_addr: live.address.clone(),
+        }),
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
-use quorate_node::{Node, StopReason};
+use quorate_node::Node;
 use quorate_server::config::{Options, Settings};
 use quorate_server::http;
 use quorate_server::machine::KeyValue;
@@ -73,7 +73,7 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), Failure> {
     announce(&settings, &node, &client_addr);
 
     let outcome = tokio::select! {
-        reason = live(&settings, &node) => Err(reason),
+        failure = begin(&settings, &node) => Err(failure),
         reason = node.stopped() => Err(reason.into()),
         result = &mut server => Err(Failure::other(format!("the client port failed: {result:?}"))),
         () = &mut end => Ok(()),
@@ -87,8 +87,8 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), Failure> {
     outcome
 }
 
-/// Found or join, if this is asked for and still to be done; then lives on. Ends only with what went wrong.
-async fn live(settings: &Settings, node: &Node<KeyValue>) -> Failure {
+/// Founds or joins, if this is asked for and still to be done. Ends only with what went wrong.
+async fn begin(settings: &Settings, node: &Node<KeyValue>) -> Failure {
     if node.status().cluster_id.is_none() {
         if settings.init {
             match node.init().await {
@@ -103,16 +103,7 @@ async fn live(settings: &Settings, node: &Node<KeyValue>) -> Failure {
             }
         }
     }
-    let mut leadership = node.leadership();
-    loop {
-        match leadership.changed().await {
-            Ok(Some(leader)) if leader.here => info!(term = leader.term, "this node leads"),
-            Ok(Some(leader)) => info!(term = leader.term, leader = leader.id, "another node leads"),
-            Ok(None) => info!("no leader is known"),
-            Err(StopReason::Shutdown) => return std::future::pending().await,
-            Err(reason) => return reason.into(),
-        }
-    }
+    std::future::pending().await
 }
 
 fn announce(settings: &Settings, node: &Node<KeyValue>, client_addr: &str) {
