@@ -29,6 +29,7 @@ use crate::host::State;
 use crate::host::ids_of;
 use crate::host::placed_of;
 use crate::log_id::LogIdOptionExt;
+use crate::loops::apply::Incoming;
 use crate::loops::apply::Offer;
 use crate::loops::clock::dice;
 use crate::membership::Membership;
@@ -51,6 +52,7 @@ use crate::storage::RaftStateMachine;
 use crate::type_config::RaftTypeConfig;
 use crate::type_config::TypeConfigExt;
 use crate::type_config::alias::LogIdOf;
+use crate::type_config::alias::MutexOf;
 use crate::type_config::alias::SmSnapshotOf;
 use crate::type_config::alias::VoteOf;
 use crate::vote::RaftVote;
@@ -127,59 +129,15 @@ where
         vote: VoteOf<C>,
         snapshot: SmSnapshotOf<C, SM>,
     ) -> Result<SnapshotResponse<C>, Fatal<C>> {
-        let raft = self.clone();
-        // In a task of its own: a caller that goes away must not leave the next one without its turn.
-        let installed = C::spawn(async move { raft.install(vote.to_owned_vote(), snapshot).await });
+        let inner = &self.inner;
+        let parts = (inner.host.clone(), inner.installing.clone(), inner.incoming.clone());
+        // In a task of its own: a caller that goes away must not leave the next one without its turn. It holds no
+        // handle: a node without one stops, also while it installs.
+        let installed = C::spawn(install(parts, vote.to_owned_vote(), snapshot));
         match installed.await {
             Ok(result) => result,
             Err(_) => Err(fatal_of(&self.inner.host)),
         }
-    }
-
-    async fn install(
-        &self,
-        vote: Vote<C::LeaderId>,
-        snapshot: SmSnapshotOf<C, SM>,
-    ) -> Result<SnapshotResponse<C>, Fatal<C>> {
-        let _turn = self.inner.installing.lock().await;
-        let host = &self.inner.host;
-        let placed = placed_of::<C>(&snapshot.meta.last_membership);
-        let Some(last) = snapshot.meta.last_log_id.clone() else {
-            return Ok(SnapshotResponse::new(
-                host.look(|state, _| vote_of::<C>(state.replica.vote().clone())),
-            ));
-        };
-        let (tx, rx) = C::oneshot();
-        let mut offer = Some(Offer { snapshot, done: tx });
-        let outcome = step(host, |state, now| {
-            let outcome = state.replica.install(now, &vote, &last, placed);
-            if outcome == Install::Accepted {
-                *self.inner.incoming.lock().unwrap_or_else(PoisonError::into_inner) = offer.take();
-            }
-            outcome
-        })
-        .map_err(RaftError::unwrap_fatal)?;
-        let reply = match outcome {
-            Install::Accepted => match C::AsyncRuntime::select2(rx, host.until_stopped()).await {
-                Select2::First(Ok(Some(reply))) => reply,
-                Select2::First(_) => return Err(host.lost_answer().await),
-                Select2::Second(()) => return Err(fatal_of(host)),
-            },
-            Install::HigherVote(reply) if reply.message == vote => {
-                // This node's own vote would read as a yes.
-                return Err(refused(
-                    &last,
-                    "it came back to its sender; an address in the membership is wrong",
-                ));
-            }
-            Install::Covered(reply) | Install::HigherVote(reply) => reply,
-            Install::Busy => {
-                return Err(refused(&last, "another snapshot is being installed; send it again"));
-            }
-            Install::Impossible(why) => return Err(refused(&last, why)),
-        };
-        host.flushed(reply.after).await?;
-        Ok(SnapshotResponse::new(vote_of::<C>(reply.message)))
     }
 
     /// The leader hands leadership to some node. If it is this one, it waits for the leader's log and campaigns.
@@ -230,6 +188,51 @@ fn step<C: RaftTypeConfig, T>(
         Some(fatal) => Err(RaftError::Fatal(fatal.clone())),
         None => Ok(f(state, now)),
     })
+}
+
+/// Offers a snapshot to the replica, when it is its turn, and waits until it is installed.
+async fn install<C, SM>(
+    (host, installing, incoming): (Arc<Host<C>>, Arc<MutexOf<C, ()>>, Incoming<C, SM>),
+    vote: Vote<C::LeaderId>,
+    snapshot: SmSnapshotOf<C, SM>,
+) -> Result<SnapshotResponse<C>, Fatal<C>>
+where
+    C: RaftTypeConfig,
+    SM: RaftStateMachine<C>,
+{
+    let _turn = installing.lock().await;
+    let placed = placed_of::<C>(&snapshot.meta.last_membership);
+    let Some(last) = snapshot.meta.last_log_id.clone() else {
+        return Ok(SnapshotResponse::new(host.look(|state, _| vote_of::<C>(state.replica.vote().clone()))));
+    };
+    let (tx, rx) = C::oneshot();
+    let mut offer = Some(Offer { snapshot, done: tx });
+    let outcome = step(&host, |state, now| {
+        let outcome = state.replica.install(now, &vote, &last, placed);
+        if outcome == Install::Accepted {
+            *incoming.lock().unwrap_or_else(PoisonError::into_inner) = offer.take();
+        }
+        outcome
+    })
+    .map_err(RaftError::unwrap_fatal)?;
+    let reply = match outcome {
+        Install::Accepted => match C::AsyncRuntime::select2(rx, host.until_stopped()).await {
+            Select2::First(Ok(Some(reply))) => reply,
+            Select2::First(_) => return Err(host.lost_answer().await),
+            Select2::Second(()) => return Err(fatal_of(&host)),
+        },
+        Install::HigherVote(reply) if reply.message == vote => {
+            // This node's own vote would read as a yes.
+            return Err(refused(&last, "it came back to its sender; an address in the membership is wrong"));
+        }
+        Install::Covered(reply) | Install::HigherVote(reply) => reply,
+        Install::Busy => {
+            return Err(refused(&last, "another snapshot is being installed; send it again"));
+        }
+        Install::Impossible(why) => return Err(refused(&last, why)),
+    };
+    host.flushed(reply.after).await?;
+    Ok(SnapshotResponse::new(vote_of::<C>(reply.message)))
 }
 
 /// Takes a leader's request into the log; what is to be answered waits for the disk.

@@ -1,7 +1,7 @@
 //! Who is told what became of a write.
 
 use crate::base::OptionalSend;
-use crate::rpc::ClientWriteResult;
+use crate::client::ClientWriteResult;
 use crate::runtime::OneshotSender;
 use crate::type_config::RaftTypeConfig;
 use crate::type_config::TypeConfigExt;

@@ -14,17 +14,6 @@ use crate::type_config::RaftTypeConfig;
 use crate::type_config::alias::LogIdOf;
 use crate::type_config::alias::VoteOf;
 
-pub use crate::client::ChangeMembershipOutcome;
-pub use crate::client::ChangeMembershipRequest;
-pub use crate::client::ClientWriteResponse;
-pub use crate::client::ClientWriteResult;
-pub use crate::client::FlushPoint;
-pub use crate::client::LinearizerOption;
-pub use crate::client::Precondition;
-pub use crate::client::ReadPolicy;
-pub use crate::client::WriteResponse;
-pub use crate::client::WriteResult;
-
 /// The leader's entries, or its heartbeat when there are none (thesis §3.5).
 #[derive(Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(bound = ""))]

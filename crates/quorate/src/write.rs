@@ -5,6 +5,7 @@ use std::future::IntoFuture;
 use quorate_core::Time;
 
 use crate::base::BoxFuture;
+use crate::client::ClientWriteResponse;
 use crate::entry::RaftPayload;
 use crate::errors::ClientWriteError;
 use crate::errors::Fatal;
@@ -14,7 +15,6 @@ use crate::host::State;
 use crate::raft::Raft;
 use crate::raft::forward_of;
 use crate::responder::CoreResponder;
-use crate::rpc::ClientWriteResponse;
 use crate::storage::RaftStateMachine;
 use crate::type_config::RaftTypeConfig;
 use crate::type_config::TypeConfigExt;

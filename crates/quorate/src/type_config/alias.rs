@@ -1,5 +1,6 @@
 //! Short names for the types that follow from a type config.
 
+use crate::client::ClientWriteResult;
 use crate::entry::Entry;
 use crate::entry::EntryPayload;
 use crate::errors::ChangeMembershipError;
@@ -8,7 +9,6 @@ use crate::log_id::LogId;
 use crate::membership::MembershipState;
 use crate::membership::StoredMembership;
 use crate::metrics::SerdeInstant;
-use crate::rpc::ClientWriteResult;
 use crate::runtime::AsyncRuntime;
 use crate::runtime::Mpsc;
 use crate::runtime::Oneshot;

@@ -4,11 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quorate::Config;
+use quorate::LogId;
 use quorate::ReadPolicy;
 use quorate::ServerState;
+use quorate::Snapshot;
+use quorate::SnapshotMeta;
 use quorate::SnapshotPolicy;
+use quorate::Vote;
 use quorate::async_runtime::WatchReceiver;
 use quorate::errors::Fatal;
+use quorate::impls::leader_id_adv::LeaderId;
 
 use crate::cluster::Cluster;
 use crate::cluster::LONG;
@@ -214,6 +219,26 @@ async fn a_node_whose_last_handle_is_dropped_gives_its_stores_back() {
     cluster.disks.clear();
     elapse(LONG).await;
     assert_eq!(held.strong_count(), 0, "a task still holds the state machine");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_whose_last_handle_is_dropped_stops_though_it_installs_a_snapshot() {
+    let mut cluster = Cluster::new(config());
+    let node = cluster.start(1).await;
+    let machine = cluster.disks[&1].machine.clone();
+    machine.install_gate.close();
+    let leader = LeaderId { term: 1, node_id: 2 };
+    let meta = SnapshotMeta { last_log_id: Some(LogId::new(leader, 9)), last_membership: Default::default() };
+    let (vote, snapshot) = (Vote { leader_id: leader, committed: true }, Snapshot { meta, snapshot: 1 });
+    let impatient =
+        tokio::time::timeout(Duration::from_millis(5), node.install_full_snapshot(vote, snapshot));
+    assert!(impatient.await.is_err());
+    let metrics = node.metrics();
+    drop(node);
+    cluster.router.remove(1);
+    cluster.nodes.clear();
+    elapse(LONG).await;
+    assert_eq!(metrics.borrow_watched().state, ServerState::Shutdown);
 }
 
 #[tokio::test(start_paused = true)]

@@ -28,7 +28,7 @@ use quorate::errors::*;
 use quorate::metrics::RaftDataMetrics;
 use quorate::metrics::RaftServerMetrics;
 use quorate::metrics::WaitError;
-use quorate::rpc::*;
+use quorate::raft::*;
 use quorate::type_config::alias::EntryOf;
 use quorate::type_config::alias::LeaderIdOf;
 use quorate::type_config::alias::LogIdOf;

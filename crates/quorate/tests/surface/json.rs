@@ -15,7 +15,7 @@ use quorate::SnapshotMeta;
 use quorate::entry::RaftEntry;
 use quorate::errors::*;
 use quorate::metrics::SerdeInstant;
-use quorate::rpc::*;
+use quorate::raft::*;
 use quorate::storage::SnapshotSignature;
 use quorate::type_config::TypeConfigExt;
 use quorate::type_config::alias::EntryOf;

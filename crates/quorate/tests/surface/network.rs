@@ -20,7 +20,7 @@ use quorate::network::NetVote;
 use quorate::network::RPCOption;
 use quorate::network::RaftNetworkFactory;
 use quorate::network::RaftNetworkV2;
-use quorate::rpc::*;
+use quorate::raft::*;
 use quorate::storage::Snapshot;
 use quorate::type_config::alias::EntryOf;
 use quorate::type_config::alias::SnapshotOf;

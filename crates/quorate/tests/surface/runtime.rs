@@ -10,9 +10,9 @@ use quorate::Instant;
 use quorate::TokioRuntime;
 use quorate::batch::Batch;
 use quorate::impls::InlineBatch;
-use quorate::responder::OneshotResponder;
-use quorate::responder::ProgressResponder;
-use quorate::responder::Responder;
+use quorate::raft::responder::OneshotResponder;
+use quorate::raft::responder::ProgressResponder;
+use quorate::raft::responder::Responder;
 use quorate::runtime::*;
 use quorate::type_config::TypeConfigExt;
 
