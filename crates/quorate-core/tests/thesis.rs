@@ -16,6 +16,8 @@ use quorate_core::Mode;
 use quorate_core::Options;
 use quorate_core::Refusal;
 use quorate_core::ServerState;
+use quorate_core::ids::Vote;
+use quorate_core::message::VoteRequest;
 
 fn options() -> Options {
     Options { snapshot_after: None, ..Options::default() }
@@ -333,6 +335,19 @@ mod section_3_10_transfer {
         cluster.transfer(1, 3);
         cluster.run(500);
         assert_eq!(cluster.leader(), Some(2));
+    }
+
+    #[test]
+    fn a_late_request_of_another_transfer_does_not_break_the_promise_to_this_leader() {
+        let mut cluster = cluster(3);
+        let now = cluster.node(2).clock.at(cluster.now_us);
+        let last = cluster.node(2).replica.log().last().copied();
+        let mut ask = |term| {
+            let request = VoteRequest { vote: Vote::new(term, 3), last, transfer: true };
+            cluster.replica(2).vote_request(now, &request).message.granted
+        };
+        assert!(!ask(5), "no leader of term 1 has asked for term 5");
+        assert!(ask(2));
     }
 
     #[test]
