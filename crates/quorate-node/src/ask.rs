@@ -35,6 +35,8 @@ pub(crate) enum Ask {
     TransferLeader { to: NodeId },
     /// Take this node in as a learner, or confirm that it is a member.
     Join { id: NodeId, member: Member },
+    /// Put these encoded commands of the application into the log, in any order.
+    ProposeMany(Vec<Bytes>),
 }
 
 impl Ask {
@@ -50,7 +52,7 @@ impl Ask {
 
     /// Whether asking twice does what asking once does, so that a lost answer may be asked for again.
     pub(crate) fn is_repeatable(&self) -> bool {
-        !matches!(self, Self::Propose(_))
+        !matches!(self, Self::Propose(_) | Self::ProposeMany(_))
     }
 }
 
@@ -69,4 +71,6 @@ pub(crate) enum Answer {
     Changed(Result<(), MembershipError>),
     /// The node is a member of this cluster.
     Joined(ClusterId),
+    /// One answer for each of many commands, in their order.
+    Many(Vec<Answer>),
 }

@@ -82,9 +82,12 @@ impl<S: StateMachine> Inner<S> {
         if leader == self.options.id {
             return Ok(self.answer(Asked { within: attempts.remaining(), ask }).await);
         }
+        if let Ask::Propose(payload) = ask {
+            return self.lanes.propose(&self.transport, (leader, member), payload, within).await;
+        }
         let body = encode(&Asked { within, ask }).map_err(Failure::undelivered)?;
         let answer = self.call(leader, member, body, within).await?;
-        decode(&answer).map_err(|cause| Failure { handshake: None, delivered: true, timed_out: false, cause })
+        decode(&answer).map_err(|cause| Failure::unanswered(&cause, false))
     }
 
     /// Calls a member and gives its answer, still encoded.
@@ -149,6 +152,11 @@ impl From<CallError> for Failure {
 impl Failure {
     pub(crate) fn undelivered(cause: String) -> Self {
         Self { handshake: None, delivered: false, timed_out: false, cause }
+    }
+
+    /// The peer may have acted on it.
+    pub(crate) fn unanswered(cause: &str, timed_out: bool) -> Self {
+        Self { handshake: None, delivered: true, timed_out, cause: cause.to_owned() }
     }
 
     fn into_unknown(self, leader: NodeId, waited: Duration) -> OutcomeUnknown {

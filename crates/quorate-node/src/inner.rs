@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use quorate::errors::{ClientWriteError, ForwardToLeader, LinearizableReadError, RaftError};
 use quorate::metrics::WaitError;
 use quorate::{Instant as _, RaftMetrics, ReadPolicy, ServerState};
@@ -17,6 +18,7 @@ use crate::command::Command;
 use crate::config::{LogId, NodeConfig, Raft};
 use crate::error::{NotAccepted, OutcomeUnknown, ProposeError, ReadError, StopReason};
 use crate::identity::Identity;
+use crate::lanes::Lanes;
 use crate::leadership::Leader;
 use crate::limits::InFlight;
 use crate::member::{ClusterId, Member, NodeId};
@@ -37,6 +39,7 @@ pub(crate) struct Inner<S: StateMachine> {
     pub(crate) transport: Transport,
     pub(crate) in_flight: Arc<InFlight>,
     pub(crate) reads: ReadRounds,
+    pub(crate) lanes: Lanes,
     /// Held while this node, as the leader, decides about a change of the membership and makes it.
     pub(crate) changing: tokio::sync::Mutex<()>,
     pub(crate) leader: watch::Sender<Option<Leader>>,
@@ -160,21 +163,35 @@ impl<S: StateMachine> Inner<S> {
             Ask::Change(change) => self.answer_change(change, asked.within).await,
             Ask::TransferLeader { to } => self.answer_transfer(to, asked.within).await,
             Ask::Join { id, member } => self.answer_join(id, member, asked.within).await,
+            // Batches are made on the way between nodes only.
+            Ask::ProposeMany(_) => self.elsewhere("many proposals at once come from peers only".to_owned()),
         }
     }
 
-    /// Answers a peer. What its own callers were spared must be checked here: limits, and whether it makes sense.
+    /// Answers a peer.
     pub(crate) async fn answer_peer(&self, asked: Asked) -> Answer {
-        let Ask::Propose(payload) = &asked.ask else { return self.answer(asked).await };
-        if let Err(error) = self.check_size(payload) {
+        let within = asked.within;
+        match asked.ask {
+            Ask::ProposeMany(payloads) => {
+                let answers = payloads.into_iter().map(|payload| self.answer_foreign(payload, within));
+                Answer::Many(join_all(answers).await)
+            }
+            Ask::Propose(payload) => self.answer_foreign(payload, within).await,
+            ask => self.answer(Asked { within, ask }).await,
+        }
+    }
+
+    /// Answers a proposal of a peer. What local callers were spared must be checked here: limits, and sense.
+    async fn answer_foreign(&self, payload: Bytes, within: Duration) -> Answer {
+        if let Err(error) = self.check_size(&payload) {
             return Answer::Proposed(Err(error));
         }
-        if let Err(cause) = crate::command::decode::<S::Command>(payload) {
+        if let Err(cause) = crate::command::decode::<S::Command>(&payload) {
             // A command that cannot be read would stop every node that applies it.
             return Answer::Proposed(Err(NotAccepted::Invalid { cause }.into()));
         }
         match self.in_flight.admit(payload.len()) {
-            Ok(_admitted) => self.answer(asked).await,
+            Ok(_admitted) => self.answer_propose(payload, within).await,
             Err(error) => Answer::Proposed(Err(error)),
         }
     }

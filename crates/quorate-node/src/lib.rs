@@ -72,6 +72,7 @@ mod forward;
 mod identity;
 mod inner;
 mod join;
+mod lanes;
 mod leadership;
 mod limits;
 mod listen;

@@ -87,3 +87,22 @@ hex_id! {
     /// The id of a cluster: a digest of the record with which it was founded.
     ClusterId
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_hexadecimal_for_people_and_compact_for_disks() {
+        let uid = Uid(0xab);
+        let text = "000000000000000000000000000000ab";
+        assert_eq!((uid.to_string(), text.parse::<Uid>().ok()), (text.to_owned(), Some(uid)));
+        let member = Member { uid, peer_addr: "host:1".to_owned(), client_addr: String::new() };
+        let json = serde_json::to_string(&member).unwrap();
+        assert_eq!(json, format!(r#"{{"uid":"{text}","peer_addr":"host:1","client_addr":""}}"#));
+        assert_eq!(serde_json::from_str::<Member>(&json).unwrap(), member);
+        assert!(serde_json::from_str::<Uid>("\"no\"").is_err());
+        let bytes = postcard::to_stdvec(&uid).unwrap();
+        assert_eq!((bytes.len(), postcard::from_bytes::<Uid>(&bytes).unwrap()), (2, uid));
+    }
+}

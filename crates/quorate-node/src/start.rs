@@ -18,6 +18,7 @@ use crate::config::{NodeConfig, Raft};
 use crate::error::StartError;
 use crate::identity::Identity;
 use crate::inner::Inner;
+use crate::lanes::Lanes;
 use crate::limits::InFlight;
 use crate::listen::listen;
 use crate::machine::Machine;
@@ -77,6 +78,7 @@ pub(crate) async fn start<S: StateMachine>(options: Builder, machine: S) -> Resu
         transport,
         in_flight,
         reads: ReadRounds::default(),
+        lanes: Lanes::default(),
         changing: tokio::sync::Mutex::new(()),
         leader,
         stopped,

@@ -76,6 +76,7 @@ impl<S: StateMachine> Inner<S> {
             tracing::warn!(%error, "the Raft library did not end in order");
         }
         self.leader.send_replace(None);
+        self.lanes.clear();
         self.transport.close();
     }
 }

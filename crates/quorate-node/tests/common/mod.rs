@@ -55,6 +55,11 @@ pub struct Place {
 
 impl Place {
     pub fn new() -> Self {
+        // What the nodes log is shown for a test that fails, as much of it as RUST_LOG asks for.
+        let _ = tracing_subscriber::fmt()
+            .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+            .with_test_writer()
+            .try_init();
         // Held all at once, so that they differ.
         let held: Vec<TcpListener> = (0..8).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
         let ports = held.iter().map(|listener| listener.local_addr().unwrap().port()).collect();
@@ -103,7 +108,7 @@ impl Place {
 
 /// Waits for what must happen.
 pub async fn within<F: Future>(future: F) -> F::Output {
-    timeout(DEADLINE, future).await.expect("it takes longer than anything may take")
+    timeout(DEADLINE + Duration::from_secs(5), future).await.expect("it takes longer than anything may take")
 }
 
 /// Waits until a node knows a leader that is accepted.
@@ -133,7 +138,10 @@ pub async fn add(node: &Node<Words>, words: impl IntoIterator<Item = String>) ->
 
 /// The words as a linearizable read on this node gives them; retried while an election goes on.
 pub async fn words(node: &Node<Words>) -> BTreeSet<String> {
-    within(node.read_within(|words| words.0.clone(), DEADLINE)).await.unwrap()
+    match within(node.read_within(|words| words.0.clone(), DEADLINE)).await {
+        Ok(words) => words,
+        Err(error) => panic!("{error}; {:?}; {:?}", node.status(), node.members_of_leader().await),
+    }
 }
 
 pub fn numbered(prefix: &str, count: usize) -> impl Iterator<Item = String> {
