@@ -174,6 +174,8 @@ impl<L: RaftLeaderId> Replica<L> {
     /// A leader that cannot write holds everyone up; heartbeats alone would keep it in office.
     fn leave_if_disk_hangs(&mut self, now: Time) {
         let (Some(most), waits) = (self.options.disk_stall_max, !self.unflushed.is_empty()) else { return };
+        // Nobody else could lead in its place.
+        let waits = waits && !self.effective().is_sole_voter(&self.id);
         let flushed = self.flushed_seq;
         let Role::Leader(leader) = &mut self.role else { return };
         let since = match leader.waiting_for_disk.filter(|(at, _)| *at == flushed) {

@@ -271,6 +271,8 @@ pub(crate) fn options_of(config: &Config) -> Options {
             StepDownPolicy::Never => None,
             StepDownPolicy::After(after) => Some(millis(after)),
         },
+        // A leader whose disk hangs still sends heartbeats: without this, nobody else would ever lead.
+        disk_stall_max: Some(millis(config.election_timeout_max).saturating_mul(2)),
         payload_entries_max: config.max_payload_entries,
         snapshot_after: match config.snapshot_policy {
             SnapshotPolicy::LogsSinceLast(entries) => Some(entries),

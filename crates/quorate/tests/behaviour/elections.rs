@@ -90,24 +90,45 @@ async fn a_follower_whose_append_is_blocked_blocks_nobody() {
     cluster.applied(51).await;
 }
 
+/// Scenario 27: it still sends heartbeats, so nobody would ever take its place.
 #[tokio::test(start_paused = true)]
-async fn clients_of_a_leader_whose_disk_hangs_wait_and_another_takes_over_when_it_is_cut_off() {
+async fn a_leader_whose_disk_hangs_steps_down_and_its_clients_learn_what_became_of_their_writes() {
     let mut cluster = Cluster::new(config());
     let leader = cluster.found([1, 2, 3]).await;
     let old = *leader.node_id();
     cluster.disks[&old].log.fail(|faults| faults.withhold = true);
     let writer = leader.clone();
     let write = tokio::spawn(async move { writer.client_write(Add(1)).await });
-    elapse(LONG).await;
-    assert!(!write.is_finished());
-    let (_, next) = cluster.depose(old).await;
+    let others = cluster.others(&leader);
+    let leads = others.iter().map(|id| {
+        let node = cluster.nodes[id].clone();
+        Box::pin(async move {
+            let wait = node.wait(PATIENCE);
+            let leads = wait.metrics(|m| m.state.is_leader() && m.last_quorum_acked.is_some(), "leads").await;
+            leads.map(|_| node.clone())
+        })
+    });
+    let next = futures_util::future::select_ok(leads).await.unwrap().0;
     assert_eq!(soon(next.client_write(Add(10))).await.unwrap().data, 10);
-    cluster.router.restore(old);
-    elapse(LONG).await;
     cluster.disks[&old].log.release();
     assert!(soon(write).await.unwrap().is_err(), "another leader's entry stands in its place");
     leader.wait(PATIENCE).applied_index_at_least(last_log(&next), "follows").await.unwrap();
     assert_eq!(cluster.sum(old), 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_alone_waits_for_its_disk() {
+    let mut cluster = Cluster::new(config());
+    let leader = cluster.found([1]).await;
+    let before = term(&leader);
+    cluster.disks[&1].log.fail(|faults| faults.withhold = true);
+    let writer = leader.clone();
+    let write = tokio::spawn(async move { writer.client_write(Add(1)).await });
+    elapse(LONG).await;
+    assert!(!write.is_finished());
+    cluster.disks[&1].log.release();
+    assert_eq!(soon(write).await.unwrap().unwrap().data, 1);
+    assert_eq!(term(&leader), before);
 }
 
 #[tokio::test(start_paused = true)]
