@@ -210,9 +210,12 @@ mod tests {
     fn an_established_leader_is_greater_than_a_candidate_of_its_term() {
         let established = leader_id_std::CommittedLeaderId::from(1_u64);
         let candidate = Std::new(1, 2);
-        assert!(candidate < established && established > candidate);
-        assert!(Std::new(2, 1) > established && established < Std::new(2, 1));
-        assert!(candidate != established && established != candidate);
+        assert_eq!(candidate.partial_cmp(&established), Some(Ordering::Less));
+        assert_eq!(established.partial_cmp(&candidate), Some(Ordering::Greater));
+        assert_eq!(Std::new(2, 1).partial_cmp(&established), Some(Ordering::Greater));
+        assert_eq!(established.partial_cmp(&Std::new(2, 1)), Some(Ordering::Less));
+        assert_ne!(candidate, established);
+        assert_ne!(established, candidate);
         assert_eq!(*established, 1);
     }
 

@@ -102,3 +102,8 @@ pub use member::{ClusterId, Member, NodeId, Uid};
 pub use node::Node;
 pub use state_machine::StateMachine;
 pub use status::{MemberKind, MemberStatus, Members, PeerCounters, Role, Status, Tombstone};
+
+/// The README's example is compiled and run like any other.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;
