@@ -14,6 +14,9 @@ use quorate_server::config::LISTEN;
 use crate::commands::{admin, bench, demo, kv, serve, status};
 use crate::exit::{CODES, Failure};
 
+/// How long a command is silent before it says what it waits for.
+const SILENCE_MAX: Duration = Duration::from_secs(3);
+
 /// A replicated key-value store: every node holds the data, and any minority of them may fail
 #[derive(Debug, Parser)]
 #[command(name = "quorate", version, after_help = CODES)]
@@ -73,6 +76,13 @@ enum Command {
     Demo(demo::DemoArgs),
 }
 
+impl Command {
+    /// Whether one request and its answer are all of it.
+    fn is_short(&self) -> bool {
+        !matches!(self, Self::Serve(_) | Self::Watch(_) | Self::Bench(_) | Self::Demo(_))
+    }
+}
+
 impl Global {
     /// A client of the cluster; requests take at most `--timeout`, or this long if it is not given.
     fn client(&self, default: Duration) -> Result<Client, Failure> {
@@ -100,7 +110,21 @@ fn main() -> ExitCode {
     }
 }
 
+/// Carries a command out; if it takes long, tells a person what it waits for.
 async fn run(cli: Cli) -> Result<(), Failure> {
+    let tells = !cli.global.json && cli.command.is_short();
+    let servers = cli.global.server.join(", ");
+    let mut work = Box::pin(carry_out(cli));
+    if tells {
+        if let Ok(result) = tokio::time::timeout(SILENCE_MAX, &mut work).await {
+            return result;
+        }
+        eprintln!("no answer yet, asking {servers} again; --server names others, --timeout ends it sooner");
+    }
+    work.await
+}
+
+async fn carry_out(cli: Cli) -> Result<(), Failure> {
     let Cli { global, command } = cli;
     match command {
         Command::Serve(args) => serve::run(args).await,
