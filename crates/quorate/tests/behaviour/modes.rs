@@ -13,6 +13,7 @@ use crate::small::found;
 
 /// A number that nobody can clone.
 #[derive(Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Unique(u64);
 
 impl fmt::Display for Unique {

@@ -34,6 +34,7 @@ use tokio::sync::watch;
 
 /// Adds to the sum; the response is the sum after it.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Add(pub u64);
 
 impl fmt::Display for Add {
