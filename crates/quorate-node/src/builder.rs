@@ -61,8 +61,8 @@ impl Builder {
             request_timeout: Duration::from_secs(10),
             bind_timeout: Duration::from_secs(10),
             join_timeout: Duration::from_secs(30),
-            snapshot_every: 20_000,
-            snapshot_keep: 5_000,
+            snapshot_every: 100_000,
+            snapshot_keep: 10_000,
             command_bytes_max: 2 * 1024 * 1024,
             in_flight_max: 16_384,
             in_flight_bytes_max: 64 * 1024 * 1024,
@@ -141,13 +141,13 @@ impl Builder {
         self
     }
 
-    /// Take a snapshot after this many log entries. 20,000 by default.
+    /// Take a snapshot after this many log entries. 100,000 by default: a snapshot writes the whole state.
     pub fn snapshot_every(mut self, entries: u64) -> Self {
         self.snapshot_every = entries;
         self
     }
 
-    /// Keep this many log entries that a snapshot covers, for members that lag a little. 5,000 by default.
+    /// Keep this many log entries that a snapshot covers, for members that lag a little. 10,000 by default.
     pub fn snapshot_keep(mut self, entries: u64) -> Self {
         self.snapshot_keep = entries;
         self

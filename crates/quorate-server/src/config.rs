@@ -71,11 +71,11 @@ pub struct Options {
     #[arg(long, value_name = "MS")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request_timeout_ms: Option<u64>,
-    /// Take a snapshot after so many log entries [default: 20000]
+    /// Take a snapshot after so many log entries [default: 100000]
     #[arg(long, value_name = "ENTRIES")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub snapshot_every: Option<u64>,
-    /// Keep so many log entries that a snapshot covers, for members that lag a little [default: 5000]
+    /// Keep so many log entries that a snapshot covers, for members that lag a little [default: 10000]
     #[arg(long, value_name = "ENTRIES")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub snapshot_keep: Option<u64>,
