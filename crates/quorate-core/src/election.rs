@@ -36,6 +36,20 @@ pub(crate) struct Campaign<L: RaftLeaderId> {
     began: Time,
 }
 
+impl<L: RaftLeaderId> Campaign<L> {
+    /// Takes an answer to the request for `asked`: whether it was granted; `None` if it answers an earlier campaign.
+    fn take(&mut self, peer: &L::NodeId, asked: &Vote<L>, reply: &VoteReply<L>) -> Option<bool> {
+        if self.vote != *asked {
+            return None;
+        }
+        let granted = reply.granted && reply.vote == *asked;
+        if granted {
+            self.granted.insert(peer.clone());
+        }
+        Some(granted)
+    }
+}
+
 /// Why a cluster cannot be founded here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum InitializeRefusal {
@@ -273,40 +287,21 @@ impl<L: RaftLeaderId> Replica<L> {
         reply: &VoteReply<L>,
     ) {
         let Role::PreCandidate(campaign) = &mut self.role else { return };
-        if campaign.vote != *asked {
-            // An answer to an earlier round.
-            return;
-        }
-        if !reply.granted || reply.vote != *asked {
-            self.note_refusal(now, reply);
-            return;
-        }
-        campaign.granted.insert(peer.clone());
-        if self.has_quorum() {
-            self.campaign(now, dice, false, false);
+        match campaign.take(peer, asked, reply) {
+            Some(true) if self.has_quorum() => self.campaign(now, dice, false, false),
+            Some(false) => self.note_refusal(now, reply),
+            _ => {}
         }
     }
 
     /// `peer` answered the request for its vote for `asked`.
-    pub fn vote_answer(
-        &mut self,
-        now: Time,
-        _dice: u64,
-        peer: &L::NodeId,
-        asked: &Vote<L>,
-        reply: &VoteReply<L>,
-    ) {
+    pub fn vote_answer(&mut self, now: Time, peer: &L::NodeId, asked: &Vote<L>, reply: &VoteReply<L>) {
         let Role::Candidate(campaign) = &mut self.role else { return };
-        if campaign.vote != *asked {
-            // An answer to an earlier campaign.
-            return;
+        match campaign.take(peer, asked, reply) {
+            Some(true) => self.count(now),
+            Some(false) => self.note_refusal(now, reply),
+            None => {}
         }
-        if !reply.granted || reply.vote != *asked {
-            self.note_refusal(now, reply);
-            return;
-        }
-        campaign.granted.insert(peer.clone());
-        self.count(now);
     }
 
     fn note_refusal(&mut self, now: Time, reply: &VoteReply<L>) {

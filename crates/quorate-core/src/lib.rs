@@ -78,7 +78,7 @@
 //! assert!(nodes[1].flushed_seq() >= reply.after, "now it may leave");
 //!
 //! // Two of three are a quorum.
-//! nodes[0].vote_answer(Time::ZERO, 7, &2, &request.vote, &reply.message);
+//! nodes[0].vote_answer(Time::ZERO, &2, &request.vote, &reply.message);
 //! assert_eq!(nodes[0].server_state(), ServerState::Leader);
 //! nodes[0].check().unwrap();
 //! ```

@@ -145,7 +145,7 @@ impl<L: Ids> Cluster<L> {
                 replica.pre_vote_answer(now, dice, &peer, &asked, &reply);
             }
             (Context::Vote(asked), Body::VoteReply(reply)) => {
-                replica.vote_answer(now, dice, &peer, &asked, &reply);
+                replica.vote_answer(now, &peer, &asked, &reply);
             }
             (Context::Heartbeat(ticket), Body::AppendReply(reply)) => {
                 replica.heartbeat_answer(now, &peer, &ticket, Some(&reply));

@@ -72,7 +72,7 @@ where
                 if pre {
                     state.replica.pre_vote_answer(now, dice, &peer.id, &asked, &reply);
                 } else {
-                    state.replica.vote_answer(now, dice, &peer.id, &asked, &reply);
+                    state.replica.vote_answer(now, &peer.id, &asked, &reply);
                 }
             });
         }
