@@ -138,7 +138,7 @@ async fn durable<C: RaftTypeConfig>(
     let (tx, rx) = C::oneshot();
     start(Box::new(move |outcome| {
         // Nobody listens any more if the caller was dropped.
-        let _ = quorate::runtime::OneshotSender::send(tx, outcome);
+        let _ = quorate::rt::OneshotSender::send(tx, outcome);
     }))?;
     match rx.await {
         Ok(outcome) => Ok(outcome?),

@@ -7,66 +7,20 @@ pub use quorate_core::bounds::OptionalFeatures;
 pub use quorate_core::bounds::OptionalSend;
 pub use quorate_core::bounds::OptionalSerde;
 pub use quorate_core::bounds::OptionalSync;
+pub use quorate_rt::BoxAny;
+pub use quorate_rt::BoxAsyncOnceMut;
+pub use quorate_rt::BoxFuture;
+pub use quorate_rt::BoxIterator;
+pub use quorate_rt::BoxMaybeAsyncOnceMut;
+pub use quorate_rt::BoxOnce;
+pub use quorate_rt::BoxStream;
 
+/// A boxed closure that takes its argument by value, once.
 #[cfg(not(feature = "single-threaded"))]
-mod boxes {
-    use std::any::Any;
-    use std::pin::Pin;
-
-    use futures_util::Stream;
-
-    /// A boxed value of any type.
-    pub type BoxAny = Box<dyn Any + Send>;
-    /// A boxed iterator.
-    pub type BoxIterator<'a, T> = Box<dyn Iterator<Item = T> + Send + 'a>;
-    /// A boxed future.
-    pub type BoxFuture<'a, T = ()> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
-    /// A boxed stream.
-    pub type BoxStream<'a, T> = Pin<Box<dyn Stream<Item = T> + Send + 'a>>;
-    /// A boxed closure that is called once on `&A`.
-    pub type BoxOnce<'a, A, T = ()> = Box<dyn FnOnce(&A) -> T + Send + 'a>;
-    /// A boxed closure that is called once on `&mut A` and answers with a future.
-    pub type BoxAsyncOnceMut<'a, A, T = ()> = Box<dyn FnOnce(&mut A) -> BoxFuture<'_, T> + Send + 'a>;
-    /// Like [`BoxAsyncOnceMut`], but it may have nothing left to wait for.
-    pub type BoxMaybeAsyncOnceMut<'a, A, T = ()> =
-        Box<dyn FnOnce(&mut A) -> Option<BoxFuture<'_, T>> + Send + 'a>;
-    /// A boxed closure that takes its argument by value, once.
-    pub(crate) type BoxCall<A> = Box<dyn FnOnce(A) + Send + Sync>;
-}
-
+pub(crate) type BoxCall<A> = Box<dyn FnOnce(A) + Send + Sync>;
+/// A boxed closure that takes its argument by value, once.
 #[cfg(feature = "single-threaded")]
-mod boxes {
-    use std::any::Any;
-    use std::pin::Pin;
-
-    use futures_util::Stream;
-
-    /// A boxed value of any type.
-    pub type BoxAny = Box<dyn Any>;
-    /// A boxed iterator.
-    pub type BoxIterator<'a, T> = Box<dyn Iterator<Item = T> + 'a>;
-    /// A boxed future.
-    pub type BoxFuture<'a, T = ()> = Pin<Box<dyn Future<Output = T> + 'a>>;
-    /// A boxed stream.
-    pub type BoxStream<'a, T> = Pin<Box<dyn Stream<Item = T> + 'a>>;
-    /// A boxed closure that is called once on `&A`.
-    pub type BoxOnce<'a, A, T = ()> = Box<dyn FnOnce(&A) -> T + 'a>;
-    /// A boxed closure that is called once on `&mut A` and answers with a future.
-    pub type BoxAsyncOnceMut<'a, A, T = ()> = Box<dyn FnOnce(&mut A) -> BoxFuture<'_, T> + 'a>;
-    /// Like [`BoxAsyncOnceMut`], but it may have nothing left to wait for.
-    pub type BoxMaybeAsyncOnceMut<'a, A, T = ()> = Box<dyn FnOnce(&mut A) -> Option<BoxFuture<'_, T>> + 'a>;
-    /// A boxed closure that takes its argument by value, once.
-    pub(crate) type BoxCall<A> = Box<dyn FnOnce(A)>;
-}
-
-pub use boxes::BoxAny;
-pub use boxes::BoxAsyncOnceMut;
-pub(crate) use boxes::BoxCall;
-pub use boxes::BoxFuture;
-pub use boxes::BoxIterator;
-pub use boxes::BoxMaybeAsyncOnceMut;
-pub use boxes::BoxOnce;
-pub use boxes::BoxStream;
+pub(crate) type BoxCall<A> = Box<dyn FnOnce(A)>;
 
 /// What an application writes to the log.
 pub trait AppData: OptionalFeatures + Debug + Display + 'static {}

@@ -554,7 +554,7 @@ mod tests {
     #[cfg(feature = "tokio-rt")]
     #[test]
     fn election_timeouts_are_within_their_bounds() {
-        use crate::runtime::TokioRuntime;
+        use quorate_rt_tokio::TokioRuntime;
 
         let config = Config { election_timeout_min: 10, election_timeout_max: 12, ..Config::default() };
         let timeouts = (0..200).map(|_| config.new_rand_election_timeout::<TokioRuntime>());

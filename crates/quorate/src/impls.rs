@@ -10,8 +10,9 @@ pub use crate::node::EmptyNode;
 pub use crate::node::NodeInfo;
 pub use crate::responder::OneshotResponder;
 pub use crate::responder::ProgressResponder;
-#[cfg(feature = "tokio-rt")]
-pub use crate::runtime::TokioRuntime;
 pub use crate::vote::Vote;
 pub use crate::vote::leader_id_adv;
 pub use crate::vote::leader_id_std;
+#[cfg(feature = "tokio-rt")]
+#[deprecated(note = "depend on `quorate-rt-tokio`")]
+pub use quorate_rt_tokio::TokioRuntime;

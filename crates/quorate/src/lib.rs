@@ -38,7 +38,6 @@ pub mod raft;
 mod read;
 mod responder;
 mod rpc;
-pub mod runtime;
 mod signal;
 pub mod storage;
 mod trigger;
@@ -54,8 +53,19 @@ pub mod error {
     pub use crate::errors::*;
 }
 
+pub extern crate quorate_rt as rt;
+
 pub use anyerror;
 pub use anyerror::AnyError;
+pub use quorate_rt::AsyncRuntime;
+pub use quorate_rt::Instant;
+pub use quorate_rt::WatchSender;
+#[cfg(feature = "tokio-rt")]
+#[deprecated(note = "depend on `quorate-rt-tokio`")]
+pub use quorate_rt_tokio::TokioInstant;
+#[cfg(feature = "tokio-rt")]
+#[deprecated(note = "depend on `quorate-rt-tokio`")]
+pub use quorate_rt_tokio::TokioRuntime;
 
 pub use crate::base::AppData;
 pub use crate::base::AppDataResponse;
@@ -97,23 +107,18 @@ pub use crate::node::Node;
 pub use crate::node::NodeId;
 pub use crate::node::NodeInfo;
 pub use crate::raft::Raft;
-pub use crate::runtime as async_runtime;
-pub use crate::runtime as rt;
-pub use crate::runtime::AsyncRuntime;
-pub use crate::runtime::Instant;
-#[cfg(feature = "tokio-rt")]
-pub use crate::runtime::TokioInstant;
-#[cfg(feature = "tokio-rt")]
-pub use crate::runtime::TokioRuntime;
-pub use crate::runtime::WatchSender;
 pub use crate::storage::LogState;
 pub use crate::storage::RaftLogReader;
 pub use crate::storage::RaftSnapshotBuilder;
 pub use crate::type_config::RaftTypeConfig;
 #[cfg(feature = "type-alias")]
 pub use crate::type_config::alias;
+pub use crate::type_config::async_runtime;
 pub use crate::types::ServerState;
 pub use crate::types::Snapshot;
 pub use crate::types::SnapshotId;
 pub use crate::types::SnapshotMeta;
 pub use crate::vote::Vote;
+
+// What the library itself calls it.
+use quorate_rt as runtime;

@@ -15,7 +15,6 @@ use crate::errors::ErrorSource;
 use crate::node::Node;
 use crate::node::NodeId;
 use crate::responder::Responder;
-pub use crate::runtime as async_runtime;
 pub use crate::runtime::AsyncRuntime;
 pub use crate::runtime::OneshotSender;
 use crate::vote::RaftLeaderId;
@@ -23,6 +22,7 @@ use crate::vote::RaftTerm;
 use crate::vote::RaftVote;
 
 pub mod alias;
+pub mod async_runtime;
 mod ext;
 
 /// The types that an application chooses. [`declare_raft_types!`](crate::declare_raft_types) fills in the usual ones.

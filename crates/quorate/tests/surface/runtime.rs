@@ -13,7 +13,7 @@ use quorate::impls::InlineBatch;
 use quorate::raft::responder::OneshotResponder;
 use quorate::raft::responder::ProgressResponder;
 use quorate::raft::responder::Responder;
-use quorate::runtime::*;
+use quorate::rt::*;
 use quorate::type_config::TypeConfigExt;
 
 use crate::types::*;

@@ -9,7 +9,7 @@ use quorate::metrics::Metric;
 use quorate::metrics::SerdeInstant;
 use quorate::metrics::Wait;
 use quorate::metrics::WaitError;
-use quorate::runtime::WatchSender;
+use quorate::rt::WatchSender;
 use quorate::type_config::TypeConfigExt;
 use quorate::type_config::alias::WatchSenderOf;
 

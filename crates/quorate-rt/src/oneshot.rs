@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-use crate::base::OptionalSend;
+use crate::OptionalSend;
 
 /// Makes channels for a single value.
 pub trait Oneshot {

@@ -1,6 +1,7 @@
-//! [`AsyncRuntime`] on tokio.
+//! The runtime traits of `quorate-rt` on tokio: [`TokioRuntime`].
 //!
 //! Time is tokio's, so that its paused clock works in tests.
+#![forbid(unsafe_code)]
 
 use std::fmt;
 use std::fmt::Debug;
@@ -13,28 +14,27 @@ use std::ops::SubAssign;
 use std::sync::Arc;
 use std::time::Duration;
 
+use quorate_rt::AsyncRuntime;
+use quorate_rt::Instant;
+use quorate_rt::Mpsc;
+use quorate_rt::MpscReceiver;
+use quorate_rt::MpscSender;
+use quorate_rt::MpscWeakSender;
+use quorate_rt::Mutex;
+use quorate_rt::Oneshot;
+use quorate_rt::OneshotSender;
+use quorate_rt::OptionalSend;
+use quorate_rt::OptionalSync;
+use quorate_rt::RecvError;
+use quorate_rt::SendError;
+use quorate_rt::TryRecvError;
+use quorate_rt::Watch;
+use quorate_rt::WatchReceiver;
+use quorate_rt::WatchSender;
+use quorate_rt::watch;
 use tokio::sync;
 use tokio::task;
 use tokio::time;
-
-use super::AsyncRuntime;
-use super::Instant;
-use super::Mpsc;
-use super::MpscReceiver;
-use super::MpscSender;
-use super::MpscWeakSender;
-use super::Mutex;
-use super::Oneshot;
-use super::OneshotSender;
-use super::RecvError;
-use super::SendError;
-use super::TryRecvError;
-use super::Watch;
-use super::WatchReceiver;
-use super::WatchSender;
-use super::watch;
-use crate::base::OptionalSend;
-use crate::base::OptionalSync;
 
 /// The tokio runtime.
 ///

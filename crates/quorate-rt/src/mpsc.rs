@@ -6,8 +6,8 @@ use std::fmt::Debug;
 use std::fmt::Display;
 use std::fmt::Formatter;
 
-use crate::base::OptionalSend;
-use crate::base::OptionalSync;
+use crate::OptionalSend;
+use crate::OptionalSync;
 
 /// Makes bounded queues.
 pub trait Mpsc: Sized {

@@ -1,7 +1,4 @@
-//! The async runtime that a node runs on: tasks, time, dice and channels.
-//!
-//! The library names no runtime. Whoever runs on another one implements [`AsyncRuntime`] for it; [`TokioRuntime`]
-//! is the one that comes along, behind the feature `tokio-rt`.
+//! What a runtime is.
 
 use std::fmt::Debug;
 use std::fmt::Display;
@@ -11,56 +8,15 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
-use crate::base::OptionalSend;
-
-mod blocking;
-pub mod instant;
-pub mod mpsc;
-pub mod mutex;
-pub mod oneshot;
-#[cfg(feature = "tokio-rt")]
-mod tokio;
-pub mod watch;
-
-pub use instant::Instant;
-pub use mpsc::Mpsc;
-pub use mpsc::MpscReceiver;
-pub use mpsc::MpscSender;
-pub use mpsc::MpscWeakSender;
-pub use mpsc::SendError;
-pub use mpsc::TryRecvError;
-pub use mutex::Mutex;
-pub use oneshot::Oneshot;
-pub use oneshot::OneshotSender;
-pub use watch::RecvError;
-pub use watch::Watch;
-pub use watch::WatchReceiver;
-pub use watch::WatchSender;
-
-#[cfg(feature = "tokio-rt")]
-pub use self::tokio::TokioInstant;
-#[cfg(feature = "tokio-rt")]
-pub use self::tokio::TokioMpsc;
-#[cfg(feature = "tokio-rt")]
-pub use self::tokio::TokioMpscReceiver;
-#[cfg(feature = "tokio-rt")]
-pub use self::tokio::TokioMpscSender;
-#[cfg(feature = "tokio-rt")]
-pub use self::tokio::TokioMpscWeakSender;
-#[cfg(feature = "tokio-rt")]
-pub use self::tokio::TokioMutex;
-#[cfg(feature = "tokio-rt")]
-pub use self::tokio::TokioOneshot;
-#[cfg(feature = "tokio-rt")]
-pub use self::tokio::TokioOneshotSender;
-#[cfg(feature = "tokio-rt")]
-pub use self::tokio::TokioRuntime;
-#[cfg(feature = "tokio-rt")]
-pub use self::tokio::TokioWatch;
-#[cfg(feature = "tokio-rt")]
-pub use self::tokio::TokioWatchReceiver;
-#[cfg(feature = "tokio-rt")]
-pub use self::tokio::TokioWatchSender;
+use crate::Instant;
+use crate::Mpsc;
+use crate::MpscReceiver;
+use crate::Mutex;
+use crate::Oneshot;
+use crate::OptionalSend;
+use crate::TryRecvError;
+use crate::Watch;
+use crate::blocking;
 
 /// Worker threads of a runtime that [`AsyncRuntime::run`] makes for one future.
 const RUN_THREADS: usize = 8;

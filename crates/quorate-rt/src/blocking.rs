@@ -54,7 +54,7 @@ where
     .await
 }
 
-#[cfg(all(test, feature = "tokio-rt"))]
+#[cfg(test)]
 mod tests {
     use super::on_thread;
 

@@ -9,8 +9,8 @@ use std::panic::RefUnwindSafe;
 use std::panic::UnwindSafe;
 use std::time::Duration;
 
-use crate::base::OptionalSend;
-use crate::base::OptionalSync;
+use crate::OptionalSend;
+use crate::OptionalSync;
 
 /// A point in time that never runs backwards, of a clock that a simulation may replace.
 pub trait Instant:

@@ -7,8 +7,8 @@ use std::fmt::Display;
 use std::fmt::Formatter;
 use std::ops::Deref;
 
-use crate::base::OptionalSend;
-use crate::base::OptionalSync;
+use crate::OptionalSend;
+use crate::OptionalSync;
 
 /// Makes channels that keep the latest value only.
 pub trait Watch: Sized {

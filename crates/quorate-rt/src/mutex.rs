@@ -2,8 +2,8 @@
 
 use std::ops::DerefMut;
 
-use crate::base::OptionalSend;
-use crate::base::OptionalSync;
+use crate::OptionalSend;
+use crate::OptionalSync;
 
 /// A lock that may be held across an await.
 pub trait Mutex<T: OptionalSend + 'static>: OptionalSend + OptionalSync + 'static {

@@ -1,0 +1,43 @@
+//! The async runtime that a node runs on: tasks, time, dice, channels and locks.
+//!
+//! Quorate names no runtime. Whoever runs on another one than tokio, for which `quorate-rt-tokio` speaks, implements
+//! [`AsyncRuntime`] for it.
+#![forbid(unsafe_code)]
+
+mod async_runtime;
+mod blocking;
+mod boxes;
+pub mod instant;
+pub mod mpsc;
+pub mod mutex;
+pub mod oneshot;
+pub mod watch;
+
+pub use quorate_core::bounds::OptionalSend;
+pub use quorate_core::bounds::OptionalSync;
+
+pub use async_runtime::AsyncRuntime;
+pub use async_runtime::Select2;
+pub use async_runtime::Select3;
+pub use async_runtime::Select4;
+pub use boxes::BoxAny;
+pub use boxes::BoxAsyncOnceMut;
+pub use boxes::BoxFuture;
+pub use boxes::BoxIterator;
+pub use boxes::BoxMaybeAsyncOnceMut;
+pub use boxes::BoxOnce;
+pub use boxes::BoxStream;
+pub use instant::Instant;
+pub use mpsc::Mpsc;
+pub use mpsc::MpscReceiver;
+pub use mpsc::MpscSender;
+pub use mpsc::MpscWeakSender;
+pub use mpsc::SendError;
+pub use mpsc::TryRecvError;
+pub use mutex::Mutex;
+pub use oneshot::Oneshot;
+pub use oneshot::OneshotSender;
+pub use watch::RecvError;
+pub use watch::Watch;
+pub use watch::WatchReceiver;
+pub use watch::WatchSender;
