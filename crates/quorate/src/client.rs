@@ -11,9 +11,12 @@ use crate::display::Opt;
 use crate::errors::ClientWriteError;
 use crate::errors::PreconditionFailed;
 use crate::membership::Membership;
+use crate::raft_state::RaftState;
 use crate::type_config::RaftTypeConfig;
 use crate::type_config::alias::CommittedLeaderIdOf;
 use crate::type_config::alias::LogIdOf;
+use crate::vote::RaftLeaderId;
+use crate::vote::RaftVote;
 use crate::vote::Vote;
 
 /// What applying a write answered.
@@ -143,6 +146,16 @@ pub enum Precondition<C: RaftTypeConfig> {
 }
 
 impl<C: RaftTypeConfig> Precondition<C> {
+    /// Whether it holds in `state`; the error says what is there instead.
+    ///
+    /// A leader is meant only if it is established: a quorum granted its vote.
+    pub fn ensure_satisfied(&self, state: &RaftState<C>) -> Result<(), PreconditionFailed<C>> {
+        let vote = state.vote_ref();
+        let leader = vote.is_committed().then(|| vote.leader_id().to_committed());
+        let effective = state.membership_state.effective();
+        self.check(leader.as_ref(), state.log_ids.last(), effective.log_id().as_ref())
+    }
+
     /// Whether it holds on a node that is led by `leader`, whose log ends with `last_log_id`, and whose effective
     /// membership is of the entry `membership_log_id`.
     pub(crate) fn check(

@@ -42,7 +42,9 @@ use crate::type_config::TypeConfigExt;
 use crate::type_config::alias::CommittedLeaderIdOf;
 use crate::type_config::alias::InstantOf;
 use crate::type_config::alias::LogIdOf;
+use crate::type_config::alias::MembershipStateOf;
 use crate::type_config::alias::OneshotSenderOf;
+use crate::type_config::alias::SnapshotMetaOf;
 use crate::type_config::alias::StoredMembershipOf;
 use crate::waiters::Waiters;
 
@@ -85,6 +87,8 @@ pub(crate) struct State<C: RaftTypeConfig> {
     pub(crate) finish_payload: Option<C::Payload>,
     /// The memberships of the replica's stack, with the nodes' data: the first is the committed one.
     memberships: VecDeque<Arc<StoredMembershipOf<C>>>,
+    /// What the current snapshot covers.
+    pub(crate) snapshot_meta: SnapshotMetaOf<C>,
     pub(crate) peers: BTreeMap<C::NodeId, Arc<Peer<C>>>,
     /// Peers whose loops the driver has still to start.
     pub(crate) fresh_peers: Vec<Arc<Peer<C>>>,
@@ -132,8 +136,13 @@ impl<C: RaftTypeConfig> Host<C> {
         config: Arc<Config>,
         origin: InstantOf<C>,
         replica: Replica<C::LeaderId>,
-        memberships: impl IntoIterator<Item = StoredMembershipOf<C>>,
+        memberships: &MembershipStateOf<C>,
+        snapshot_meta: SnapshotMetaOf<C>,
     ) -> Self {
+        let mut stack = VecDeque::from([memberships.committed().clone()]);
+        if memberships.effective() != memberships.committed() {
+            stack.push_back(memberships.effective().clone());
+        }
         let tick_enabled = AtomicBool::new(config.enable_tick);
         let state: State<C> = State {
             replica,
@@ -141,7 +150,8 @@ impl<C: RaftTypeConfig> Host<C> {
             clients: Clients::new(),
             finish_client: None,
             finish_payload: None,
-            memberships: memberships.into_iter().map(Arc::new).collect(),
+            memberships: stack,
+            snapshot_meta,
             peers: BTreeMap::new(),
             fresh_peers: Vec::new(),
             reads: VecDeque::new(),
@@ -449,6 +459,13 @@ impl<C: RaftTypeConfig> State<C> {
         let effective = self.replica.effective_membership().log_id.clone();
         self.memberships.retain(|kept| kept.log_id() > membership.log_id() && *kept.log_id() <= effective);
         self.memberships.push_front(Arc::new(membership));
+    }
+
+    /// A snapshot was built; it is the current one unless another was installed meanwhile that covers more.
+    pub(crate) fn keep_snapshot_meta(&mut self, meta: SnapshotMetaOf<C>) {
+        if self.replica.snapshot() == meta.last_log_id.as_ref() {
+            self.snapshot_meta = meta;
+        }
     }
 
     /// Where a client finds the leader, if one is known and still is a member.

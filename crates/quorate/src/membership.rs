@@ -206,6 +206,13 @@ pub struct MembershipState<CLID: RaftCommittedLeaderId, NID: NodeId, N: Node> {
 }
 
 impl<CLID: RaftCommittedLeaderId, NID: NodeId, N: Node> MembershipState<CLID, NID, N> {
+    pub(crate) fn new(
+        committed: Arc<StoredMembership<CLID, NID, N>>,
+        effective: Arc<StoredMembership<CLID, NID, N>>,
+    ) -> Self {
+        Self { committed, effective }
+    }
+
     /// The last one known to be committed.
     pub fn committed(&self) -> &Arc<StoredMembership<CLID, NID, N>> {
         &self.committed

@@ -121,7 +121,8 @@ fn metrics_of<C: RaftTypeConfig>(host: &Host<C>, state: &State<C>, now: Time) ->
     }
 }
 
-fn server_state<C: RaftTypeConfig>(state: &State<C>) -> ServerState {
+/// The role that a node shows.
+pub(crate) fn server_state<C: RaftTypeConfig>(state: &State<C>) -> ServerState {
     if state.stopped.is_some() {
         return ServerState::Shutdown;
     }

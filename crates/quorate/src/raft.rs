@@ -13,8 +13,9 @@ use quorate_core::Replica;
 
 use crate::base::BoxFuture;
 use crate::base::OptionalSend;
-use crate::boot::Boot;
+use crate::boot::StorageHelper;
 use crate::boot::options_of;
+use crate::boot::stored_of;
 pub use crate::client::ChangeMembershipOutcome;
 pub use crate::client::ChangeMembershipRequest;
 pub use crate::client::ClientWriteResponse;
@@ -215,14 +216,15 @@ where
         N::Network: NetSnapshot<C, SnapshotData = SM::SnapshotData>,
         LS: RaftLogStorage<C>,
     {
-        let booted = Boot::new(&mut log_store, &mut state_machine).await?.load().await?;
+        let mut helper = StorageHelper::new(&mut log_store, &mut state_machine).with_id(id.clone());
+        let state = helper.get_initial_state().await?;
         let reader = log_store.get_log_reader().await;
         let origin = C::now();
         let options = options_of(&config);
         let now = quorate_core::Time::ZERO;
-        let replica = Replica::new(id.clone(), options, booted.stored, now, dice::<C>());
+        let replica = Replica::new(id.clone(), options, stored_of(&state), now, dice::<C>());
         let queue = config.state_machine_channel_size.map_or(COMMANDS_MAX, |size| size.max(1) as usize);
-        let host = Arc::new(Host::new(config, origin, replica, booted.memberships));
+        let host = Arc::new(Host::new(config, origin, replica, &state.membership_state, state.snapshot_meta));
         let watches = Arc::new(Watches::new(id));
         watches.publish(&host);
         let receivers = watches.receivers();

@@ -15,6 +15,7 @@ use thiserror::Error as ThisError;
 use crate::base::BoxCall;
 use crate::base::OptionalSend;
 use crate::base::OptionalSync;
+pub use crate::boot::StorageHelper;
 use crate::client::ClientWriteResponse;
 use crate::entry::RaftEntry;
 use crate::errors::ErrorSubject;
@@ -375,6 +376,20 @@ impl<C: RaftTypeConfig> Debug for IOFlushed<C> {
 pub struct IOFlushedNotify<C: RaftTypeConfig> {
     call: BoxCall<Result<(), io::Error>>,
     config: PhantomData<C>,
+}
+
+/// Is told what applying entries answered. Kept for those who name it; nothing hands one out any more.
+pub struct LogApplied<C: RaftTypeConfig> {
+    answers: OneshotSenderOf<C, Result<Vec<C::R>, StorageError<C>>>,
+}
+
+impl<C: RaftTypeConfig> LogApplied<C> {
+    /// The entries are applied and answer with these responses, in order; or applying them failed.
+    pub fn completed(self, result: Result<Vec<C::R>, StorageError<C>>) {
+        if self.answers.send(result).is_err() {
+            tracing::debug!("nobody waits for the answers of applied entries");
+        }
+    }
 }
 
 /// Keeps the state that the log leads to.

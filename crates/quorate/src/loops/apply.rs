@@ -189,7 +189,8 @@ where
         let reply = self.host.step(|state, _| {
             let reply = state.replica.installed();
             if reply.is_some() {
-                state.reset_membership(meta.last_membership);
+                state.reset_membership(meta.last_membership.clone());
+                state.snapshot_meta = meta;
             }
             reply
         });
@@ -209,7 +210,10 @@ where
             let build = AssertUnwindSafe(builder.build_snapshot()).catch_unwind();
             match C::AsyncRuntime::select2(build, host.until_stopped()).await {
                 Select2::First(Ok(Ok(snapshot))) => {
-                    host.step(|state, _| state.replica.built(snapshot.meta.last_log_id));
+                    host.step(|state, _| {
+                        state.replica.built(snapshot.meta.last_log_id.clone());
+                        state.keep_snapshot_meta(snapshot.meta);
+                    });
                 }
                 Select2::First(Ok(Err(error))) => {
                     let about = ErrorSubject::Snapshot(None);

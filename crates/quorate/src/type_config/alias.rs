@@ -9,6 +9,7 @@ use crate::log_id::LogId;
 use crate::membership::MembershipState;
 use crate::membership::StoredMembership;
 use crate::metrics::SerdeInstant;
+use crate::raft_state::LogIdList;
 use crate::runtime::AsyncRuntime;
 use crate::runtime::Mpsc;
 use crate::runtime::Oneshot;
@@ -94,6 +95,8 @@ pub type MutexOf<C, T> = <AsyncRuntimeOf<C> as AsyncRuntime>::Mutex<T>;
 pub type CommittedLeaderIdOf<C> = <LeaderIdOf<C> as RaftLeaderId>::Committed;
 /// The id of a log entry.
 pub type LogIdOf<C> = LogId<CommittedLeaderIdOf<C>>;
+/// The ids of all entries of a log.
+pub type LogIdListOf<C> = LogIdList<CommittedLeaderIdOf<C>>;
 /// The usual payload.
 pub type EntryPayloadOf<C> = EntryPayload<DOf<C>, NodeIdOf<C>, NodeOf<C>>;
 /// The usual entry.
