@@ -1,4 +1,5 @@
 //! What a node does, in sentences: over stores in memory and a network of function calls, on a paused clock.
+#![cfg(not(feature = "single-threaded"))]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 #![allow(unreachable_pub, reason = "shared by the modules of one test binary")]
 
@@ -8,14 +9,11 @@ mod elections;
 mod everyday;
 mod failures;
 mod membership;
-mod modes;
 mod network;
 mod reads;
 mod replication;
 mod restarts;
-mod small;
 mod snapshots;
 mod stores;
 mod threads;
 mod triggers;
-mod wakes;

@@ -1,4 +1,5 @@
 //! What the library shows to the outside: texts, encodings, and what its traits do unless told otherwise.
+#![cfg(not(feature = "single-threaded"))]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod display;
