@@ -19,6 +19,7 @@ mod client;
 mod clients;
 mod config;
 mod display;
+pub mod docs;
 mod doors;
 mod driver;
 pub mod entry;
