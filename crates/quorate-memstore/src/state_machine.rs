@@ -32,6 +32,7 @@ use openraft::type_config::alias::MutexOf;
 use openraft::type_config::alias::SnapshotMetaOf;
 use openraft::type_config::alias::SnapshotOf;
 use openraft::type_config::alias::StoredMembershipOf;
+use openraft_legacy::network_v1::SnapshotReceiverFactory;
 use serde::Deserialize;
 use serde::Serialize;
 
@@ -241,5 +242,13 @@ impl RaftStateMachine<TypeConfig> for Arc<MemStateMachine> {
         &mut self,
     ) -> Result<Option<SnapshotOf<TypeConfig, Cursor<Vec<u8>>>>, io::Error> {
         Ok(self.current().clone().map(Into::into))
+    }
+}
+
+impl SnapshotReceiverFactory<TypeConfig> for Arc<MemStateMachine> {
+    type SnapshotReceiver = Cursor<Vec<u8>>;
+
+    async fn begin_receiving_snapshot(&mut self) -> Result<Cursor<Vec<u8>>, io::Error> {
+        Ok(Cursor::new(Vec::new()))
     }
 }
