@@ -26,6 +26,10 @@ mod rpc;
 mod source;
 mod storage;
 
+#[expect(deprecated, reason = "kept for those who still use it")]
+pub use crate::deprecated::InstallSnapshotError;
+#[expect(deprecated, reason = "kept for those who still use it")]
+pub use crate::deprecated::SnapshotMismatch;
 pub use membership::ChangeMembershipError;
 pub use membership::EmptyMembership;
 pub use membership::InProgress;

@@ -32,6 +32,9 @@ use crate::type_config::RaftTypeConfig;
 use crate::type_config::alias::SnapshotOf;
 use crate::type_config::alias::VoteOf;
 
+#[expect(deprecated, reason = "kept for those who still use it")]
+pub use crate::deprecated::RaftNetwork;
+
 /// Makes clients to other nodes.
 pub trait RaftNetworkFactory<C: RaftTypeConfig>: OptionalSend + OptionalSync + 'static {
     /// A client to one node.

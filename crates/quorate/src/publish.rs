@@ -1,4 +1,4 @@
-//! What the node shows of itself: three watches, brought up to date after steps, many steps at a time.
+//! What the node shows of itself: watches, brought up to date after steps, many steps at a time.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,6 +8,7 @@ use std::sync::PoisonError;
 use quorate_core::Leader;
 use quorate_core::Time;
 
+use crate::client::FlushPoint;
 use crate::errors::Fatal;
 use crate::host::Host;
 use crate::host::State;
@@ -15,6 +16,10 @@ use crate::metrics::RaftDataMetrics;
 use crate::metrics::RaftMetrics;
 use crate::metrics::RaftServerMetrics;
 use crate::metrics::SerdeInstant;
+use crate::progress::LogIdProgress;
+use crate::progress::LogProgress;
+use crate::progress::VoteProgress;
+use crate::progress::WatchProgress;
 use crate::runtime::WatchSender;
 use crate::type_config::RaftTypeConfig;
 use crate::type_config::TypeConfigExt;
@@ -26,6 +31,7 @@ use crate::type_config::alias::WatchSenderOf;
 use crate::types::ServerState;
 use crate::vote::RaftLeaderId;
 use crate::vote::RaftVote;
+use crate::vote::Vote;
 
 /// The watches of a node.
 pub(crate) struct Watches<C: RaftTypeConfig> {
@@ -39,6 +45,11 @@ struct Senders<C: RaftTypeConfig> {
     metrics: WatchSenderOf<C, RaftMetrics<C>>,
     data: WatchSenderOf<C, RaftDataMetrics<C>>,
     server: WatchSenderOf<C, RaftServerMetrics<C>>,
+    log: WatchSenderOf<C, Option<FlushPoint<C>>>,
+    vote: WatchSenderOf<C, Option<Vote<C::LeaderId>>>,
+    commit: WatchSenderOf<C, Option<LogIdOf<C>>>,
+    snapshot: WatchSenderOf<C, Option<LogIdOf<C>>>,
+    apply: WatchSenderOf<C, Option<LogIdOf<C>>>,
 }
 
 /// The receiving ends that every handle copies.
@@ -46,11 +57,29 @@ pub(crate) struct Receivers<C: RaftTypeConfig> {
     pub(crate) metrics: WatchReceiverOf<C, RaftMetrics<C>>,
     pub(crate) data: WatchReceiverOf<C, RaftDataMetrics<C>>,
     pub(crate) server: WatchReceiverOf<C, RaftServerMetrics<C>>,
+    pub(crate) progress: Progress<C>,
+}
+
+/// One number each, that only grows.
+pub(crate) struct Progress<C: RaftTypeConfig> {
+    pub(crate) log: LogProgress<C>,
+    pub(crate) vote: VoteProgress<C>,
+    pub(crate) commit: LogIdProgress<C>,
+    pub(crate) snapshot: LogIdProgress<C>,
+    pub(crate) apply: LogIdProgress<C>,
 }
 
 impl<C: RaftTypeConfig> Clone for Receivers<C> {
     fn clone(&self) -> Self {
-        Self { metrics: self.metrics.clone(), data: self.data.clone(), server: self.server.clone() }
+        let Self { metrics, data, server, progress } = self;
+        let progress = Progress {
+            log: progress.log.clone(),
+            vote: progress.vote.clone(),
+            commit: progress.commit.clone(),
+            snapshot: progress.snapshot.clone(),
+            apply: progress.apply.clone(),
+        };
+        Self { metrics: metrics.clone(), data: data.clone(), server: server.clone(), progress }
     }
 }
 
@@ -60,8 +89,21 @@ impl<C: RaftTypeConfig> Watches<C> {
         let (server, server_rx) = C::watch_channel(server_of(&initial));
         let (data, data_rx) = C::watch_channel(RaftDataMetrics::default());
         let (metrics, metrics_rx) = C::watch_channel(initial);
-        let receivers = Receivers { metrics: metrics_rx, data: data_rx, server: server_rx };
-        Self { senders: Mutex::new(Senders { metrics, data, server }), receivers }
+        let (log, log_rx) = C::watch_channel(None);
+        let (vote, vote_rx) = C::watch_channel(None);
+        let (commit, commit_rx) = C::watch_channel(None);
+        let (snapshot, snapshot_rx) = C::watch_channel(None);
+        let (apply, apply_rx) = C::watch_channel(None);
+        let progress = Progress {
+            log: WatchProgress::new(log_rx),
+            vote: WatchProgress::new(vote_rx),
+            commit: WatchProgress::new(commit_rx),
+            snapshot: WatchProgress::new(snapshot_rx),
+            apply: WatchProgress::new(apply_rx),
+        };
+        let receivers = Receivers { metrics: metrics_rx, data: data_rx, server: server_rx, progress };
+        let senders = Senders { metrics, data, server, log, vote, commit, snapshot, apply };
+        Self { senders: Mutex::new(senders), receivers }
     }
 
     pub(crate) fn receivers(&self) -> Receivers<C> {
@@ -78,12 +120,29 @@ impl<C: RaftTypeConfig> Watches<C> {
         senders.server.send_if_different(server_of(&metrics));
         senders.metrics.send_if_different(metrics);
     }
+
+    /// Shows how far `host` has come; what would go back is not shown.
+    fn publish_progress(&self, host: &Host<C>) {
+        let (point, commit, snapshot, applied) = host.look(|state, _| {
+            let replica = &state.replica;
+            let copy = |log_id: Option<&LogIdOf<C>>| log_id.cloned();
+            let point = replica.flush_point().clone();
+            (point, copy(replica.committed()), copy(replica.snapshot()), copy(replica.applied()))
+        });
+        let senders = self.senders.lock().unwrap_or_else(PoisonError::into_inner);
+        senders.vote.send_if_greater(Some(point.vote.clone()));
+        senders.log.send_if_greater(Some(FlushPoint::new(point.vote, point.last)));
+        senders.commit.send_if_greater(commit);
+        senders.snapshot.send_if_greater(snapshot);
+        senders.apply.send_if_greater(applied);
+    }
 }
 
 /// Publishes whenever a step was made, until the node stops.
 pub(crate) async fn run<C: RaftTypeConfig>(host: Arc<Host<C>>, watches: Arc<Watches<C>>) {
     loop {
         watches.publish(&host);
+        watches.publish_progress(&host);
         if host.stopped().is_some() {
             return;
         }
@@ -116,7 +175,7 @@ fn metrics_of<C: RaftTypeConfig>(host: &Host<C>, state: &State<C>, now: Time) ->
         last_quorum_acked: acked.map(instant),
         membership_config: state.effective_membership(),
         committed_membership_config: state.committed_membership(),
-        heartbeat: leading.map(|leader| heartbeats(host, leader, now)),
+        heartbeat: leading.map(|leader| heartbeats(host, leader, acked)),
         replication: leading.map(|leader| replication(host, state, leader)),
     }
 }
@@ -137,12 +196,13 @@ pub(crate) fn server_state<C: RaftTypeConfig>(state: &State<C>) -> ServerState {
 fn heartbeats<C: RaftTypeConfig>(
     host: &Host<C>,
     leader: &Leader<C::LeaderId>,
-    now: Time,
+    quorum_acked: Option<Time>,
 ) -> BTreeMap<C::NodeId, Option<SerdeInstantOf<C>>> {
     let instant = |time: Time| SerdeInstant::new(host.instant_of(time));
     let peers = leader.peers().map(|(id, progress)| (id.clone(), progress.acked_time().map(instant)));
-    let newest = leader.peers().filter_map(|(_, progress)| progress.acked_time()).max().unwrap_or(now);
-    peers.chain([(host.id.clone(), Some(instant(newest)))]).collect()
+    // A quorum of its own is as fresh as can be; else nothing is, before a peer answers.
+    let newest = leader.peers().map(|(_, progress)| progress.acked_time()).max().flatten();
+    peers.chain([(host.id.clone(), newest.max(quorum_acked).map(instant))]).collect()
 }
 
 fn replication<C: RaftTypeConfig>(

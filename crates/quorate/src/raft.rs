@@ -26,6 +26,10 @@ pub use crate::client::ReadPolicy;
 pub use crate::client::WriteResponse;
 pub use crate::client::WriteResult;
 use crate::config::Config;
+#[expect(deprecated, reason = "kept for those who still use it")]
+pub use crate::deprecated::InstallSnapshotRequest;
+#[expect(deprecated, reason = "kept for those who still use it")]
+pub use crate::deprecated::InstallSnapshotResponse;
 use crate::driver::Driver;
 use crate::errors::Fatal;
 use crate::errors::ForwardReason;
@@ -39,6 +43,9 @@ use crate::host::Host;
 use crate::host::Pending;
 use crate::host::State;
 use crate::host::ids_of;
+pub use crate::leader::Leader;
+pub use crate::leader_change::WatchChangeHandle;
+use crate::log_id::LogIdOptionExt;
 use crate::loops::apply::Applier;
 use crate::loops::apply::Command;
 use crate::loops::apply::Incoming;
@@ -47,10 +54,12 @@ use crate::loops::clock::dice;
 use crate::loops::snapshot::current_snapshot;
 use crate::membership::IntoNodes;
 use crate::membership::Membership;
+use crate::metrics::Metric;
 use crate::metrics::RaftDataMetrics;
 use crate::metrics::RaftMetrics;
 use crate::metrics::RaftServerMetrics;
 use crate::metrics::Wait;
+use crate::metrics::WaitError;
 use crate::network::NetSnapshot;
 use crate::network::RaftNetworkFactory;
 use crate::publish::Receivers;
@@ -67,6 +76,7 @@ pub use crate::rpc::TransferLeaderRequest;
 pub use crate::rpc::TransferLeaderResponse;
 pub use crate::rpc::VoteRequest;
 pub use crate::rpc::VoteResponse;
+use crate::runtime::Instant;
 use crate::runtime::MpscSender;
 use crate::runtime::OneshotSender;
 use crate::runtime::WatchReceiver;
@@ -128,7 +138,7 @@ where
     pub(crate) incoming: Incoming<C, SM>,
     /// Held while a snapshot is received: the replica takes one at a time.
     pub(crate) installing: Arc<MutexOf<C, ()>>,
-    receivers: Receivers<C>,
+    pub(crate) receivers: Receivers<C>,
     extensions: Extensions,
     start: StdMutex<Option<Start<C>>>,
     started: StdMutex<Option<Tasks<C>>>,
@@ -303,6 +313,14 @@ where
         &self.inner.extensions
     }
 
+    /// The value of type `T` among the [`extensions`](Self::extensions), put in as its default if there was none.
+    pub fn extension<T>(&self) -> T
+    where
+        T: OptionalSend + Clone + Default + 'static,
+    {
+        self.inner.extensions.get()
+    }
+
     // --- Founding.
 
     /// Founds a cluster of `members` on this node, which must be one of them and hold nothing yet.
@@ -400,6 +418,18 @@ where
     /// Waits for the metrics to become something, for `timeout` at most.
     pub fn wait(&self, timeout: Option<Duration>) -> Wait<C> {
         Wait { timeout, rx: self.metrics() }
+    }
+
+    /// Waits, for `timeout` at most, until this node has caught up after its start: it has heard from a leader that all
+    /// of its log is committed, or removed what is not, and has applied all that was committed then.
+    pub async fn wait_for_recovery(&self, timeout: Option<Duration>) -> Result<RaftMetrics<C>, WaitError> {
+        let began = C::now();
+        let settled = |metrics: &RaftMetrics<C>| {
+            metrics.cluster_committed.is_some() && metrics.cluster_committed.index() >= metrics.last_log_index
+        };
+        let settled = self.wait(timeout).metrics(settled, "all of the log is committed").await?;
+        let left = timeout.map(|timeout| timeout.saturating_sub(began.elapsed()));
+        self.wait(left).ge(Metric::Applied(settled.cluster_committed), "what was committed is applied").await
     }
 
     // --- The state machine.

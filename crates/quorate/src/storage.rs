@@ -17,6 +17,7 @@ use crate::base::OptionalSend;
 use crate::base::OptionalSync;
 pub use crate::boot::StorageHelper;
 use crate::client::ClientWriteResponse;
+pub use crate::deprecated::LogApplied;
 use crate::entry::RaftEntry;
 use crate::errors::ErrorSubject;
 use crate::errors::ErrorVerb;
@@ -376,20 +377,6 @@ impl<C: RaftTypeConfig> Debug for IOFlushed<C> {
 pub struct IOFlushedNotify<C: RaftTypeConfig> {
     call: BoxCall<Result<(), io::Error>>,
     config: PhantomData<C>,
-}
-
-/// Is told what applying entries answered. Kept for those who name it; nothing hands one out any more.
-pub struct LogApplied<C: RaftTypeConfig> {
-    answers: OneshotSenderOf<C, Result<Vec<C::R>, StorageError<C>>>,
-}
-
-impl<C: RaftTypeConfig> LogApplied<C> {
-    /// The entries are applied and answer with these responses, in order; or applying them failed.
-    pub fn completed(self, result: Result<Vec<C::R>, StorageError<C>>) {
-        if self.answers.send(result).is_err() {
-            tracing::debug!("nobody waits for the answers of applied entries");
-        }
-    }
 }
 
 /// Keeps the state that the log leads to.

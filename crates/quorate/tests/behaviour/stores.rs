@@ -68,7 +68,7 @@ impl Gate {
         self.open.send_replace(true);
     }
 
-    async fn pass(&self) {
+    pub async fn pass(&self) {
         self.open.subscribe().wait_for(|open| *open).await.unwrap();
     }
 }

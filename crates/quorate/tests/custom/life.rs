@@ -3,9 +3,11 @@
 use std::collections::BTreeSet;
 
 use quorate::Config;
+use quorate::LogIdOptionExt;
 use quorate::ReadPolicy;
 use quorate::SnapshotPolicy;
 use quorate::async_runtime::WatchReceiver;
+use quorate::vote::RaftLeaderId;
 
 use crate::world::Cluster;
 use crate::world::Kind;
@@ -47,10 +49,33 @@ pub async fn live<C: Kind>() {
     }
     assert_eq!(cluster.sums(), [210; 3]);
 
+    shows_itself(&leader, index).await;
     changes_members(&mut cluster, &leader).await;
     compacts(&mut cluster, &leader).await;
     elects(&mut cluster, leader).await;
     restarts(&mut cluster).await;
+}
+
+async fn shows_itself<C: Kind>(leader: &Node<C>, index: u64) {
+    let leads = leader.as_leader().unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(leads.leader_id().node_id(), leader.node_id());
+    let vote = soon(leader.watch_vote_progress().next()).await.unwrap().unwrap();
+    assert!(vote.committed && vote.leader_id == *leads.leader_id());
+    let log = soon(leader.watch_log_progress().next()).await.unwrap().unwrap();
+    assert_eq!((log.vote, log.last_log_id.index()), (vote, Some(index)));
+    for mut entries in [leader.watch_commit_progress(), leader.watch_apply_progress()] {
+        assert_eq!(soon(entries.next()).await.unwrap(), log.last_log_id);
+    }
+    let (started, told) = tokio::sync::oneshot::channel();
+    let started = std::sync::Mutex::new(Some(started));
+    let start = move |leader_id| {
+        let sent = started.lock().unwrap().take().map(|started| started.send(leader_id).is_ok());
+        async move { assert_eq!(sent, Some(true), "it starts once") }
+    };
+    let mut handle = leader.on_leader_change(start, |_| async { panic!("it leads on") });
+    assert_eq!(soon(told).await.unwrap(), *leads.leader_id());
+    soon(handle.close()).await;
+    soon(leader.wait_for_recovery(None)).await.unwrap();
 }
 
 async fn changes_members<C: Kind>(cluster: &mut Cluster<C>, leader: &Node<C>) {

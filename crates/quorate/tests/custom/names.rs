@@ -127,3 +127,11 @@ async fn names_for_nodes_and_several_leaders_a_term() {
 async fn names_for_nodes_and_one_leader_a_term() {
     live::<OneATerm>().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn where_a_term_has_one_leader_that_leader_has_a_term() {
+    let mut cluster = crate::world::Cluster::<OneATerm>::new(crate::life::config());
+    let leader = cluster.found([1, 2, 3]).await;
+    let leads = leader.as_leader().unwrap();
+    assert_eq!((leads.term(), leads.to_committed_leader_id().term), (1, 1));
+}
