@@ -7,10 +7,13 @@
 mod async_runtime;
 mod blocking;
 mod boxes;
+pub mod deterministic_rng;
 pub mod instant;
 pub mod mpsc;
 pub mod mutex;
 pub mod oneshot;
+pub mod task_local;
+pub mod testing;
 pub mod watch;
 
 pub use quorate_core::bounds::OptionalSend;
@@ -35,6 +38,7 @@ pub use mpsc::MpscWeakSender;
 pub use mpsc::SendError;
 pub use mpsc::TryRecvError;
 pub use mutex::Mutex;
+pub use mutex::OwnedGuard;
 pub use oneshot::Oneshot;
 pub use oneshot::OneshotSender;
 pub use watch::RecvError;
