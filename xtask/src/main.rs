@@ -24,6 +24,11 @@ const COMMANDS: &[Command] = &[
         about: "check the house rules over all tracked files; `tidy --rules` lists them",
         run: tidy::run,
     },
+    Command {
+        name: "contract",
+        about: "compare the public items of the library with the contract's lists",
+        run: contract,
+    },
     Command { name: "lines", about: "count code lines per crate, tests and comments apart", run: lines::run },
 ];
 
@@ -48,12 +53,25 @@ fn main() -> ExitCode {
     }
 }
 
+/// A program of its own, so that the other commands do not wait for what it is built with.
+fn contract(arguments: &[String]) -> Result<bool, String> {
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+    let mut command = std::process::Command::new(cargo);
+    command.args(["run", "--quiet", "--package", "contract", "--"]).args(arguments);
+    let status = command.status().map_err(|error| format!("cannot run cargo: {error}"))?;
+    match status.code() {
+        Some(0) => Ok(true),
+        Some(1) => Ok(false),
+        _ => Err("the comparison could not be made".to_owned()),
+    }
+}
+
 fn help() -> String {
     let mut text = String::from("Usage: cargo xtask <command>\n\nCommands:\n");
     for command in COMMANDS {
-        text.push_str(&format!("  {:<8} {}\n", command.name, command.about));
+        text.push_str(&format!("  {:<9} {}\n", command.name, command.about));
     }
-    text.push_str("  help     this text\n\nExit code: 0 all well, 1 something was found, 2 the command could not run.\n");
+    text.push_str("  help      this text\n\nExit code: 0 all well, 1 something was found, 2 the command could not run.\n");
     text
 }
 

@@ -1,0 +1,136 @@
+//! Compares what a list says with what a crate has.
+
+use crate::deliberate::{Deliberate, What};
+use crate::normal::Forms;
+use crate::surface::Kind;
+
+/// What came of one list, or of all.
+#[derive(Debug, Default)]
+pub(crate) struct Comparison {
+    /// Lines of the list; one item may have several, as it has several paths.
+    pub(crate) lines: usize,
+    /// Different items among them.
+    items: usize,
+    missing: Vec<String>,
+    different: Vec<String>,
+    deliberate: usize,
+}
+
+impl Comparison {
+    /// Compares a list with a crate. What is different on purpose is noted there as needed.
+    pub(crate) fn of(theirs: &Forms, ours: &Forms, deliberate: &mut Deliberate) -> Self {
+        let mut comparison = Comparison::default();
+        for (key, form) in theirs {
+            comparison.items += 1;
+            let (what, message) = match ours.get(key) {
+                // What a trait gives is there when the trait is implemented.
+                None if form.kind == Kind::Function && implied(key, ours) => continue,
+                None => (What::Missing, format!("missing    {key}\n             {}\n", form.text)),
+                // Of another crate's item, a list says no more than the name.
+                Some(_) if form.kind == Kind::Use => continue,
+                Some(our) if our.text == form.text => continue,
+                Some(our) => {
+                    let message =
+                        format!("different  {key}\n      list:  {}\n      ours:  {}\n", form.text, our.text);
+                    (What::Different, message)
+                }
+            };
+            if deliberate.covers(what, key) {
+                comparison.deliberate += 1;
+            } else if what == What::Missing {
+                comparison.missing.push(message);
+            } else {
+                comparison.different.push(message);
+            }
+        }
+        comparison
+    }
+
+    pub(crate) fn add(&mut self, other: Comparison) {
+        self.lines += other.lines;
+        self.items += other.items;
+        self.missing.extend(other.missing);
+        self.different.extend(other.different);
+        self.deliberate += other.deliberate;
+    }
+
+    /// Whether nothing is missing or different but what is on purpose.
+    pub(crate) fn is_clean(&self) -> bool {
+        self.missing.is_empty() && self.different.is_empty()
+    }
+
+    /// All that is not as listed, but for what was said before, and the counts.
+    pub(crate) fn report(&self, before: &Comparison) -> String {
+        let is_new =
+            |message: &&String| !before.missing.contains(message) && !before.different.contains(message);
+        let all = self.missing.iter().chain(&self.different);
+        let fresh: Vec<&String> = all.clone().filter(is_new).collect();
+        let mut text: String = fresh.iter().map(|message| message.as_str()).collect();
+        if all.count() > fresh.len() {
+            text.push_str(&format!(
+                "and {} as above\n",
+                self.missing.len() + self.different.len() - fresh.len()
+            ));
+        }
+        text + &self.counts()
+    }
+
+    pub(crate) fn counts(&self) -> String {
+        let absent = self.missing.len() + self.different.len() + self.deliberate;
+        format!(
+            "{} lines, {} items: {} as listed, {} missing, {} different, {} different on purpose\n",
+            self.lines,
+            self.items,
+            self.items.saturating_sub(absent),
+            self.missing.len(),
+            self.different.len(),
+            self.deliberate
+        )
+    }
+}
+
+fn implied(key: &str, ours: &Forms) -> bool {
+    key.starts_with("impl ") && key.rsplit_once("::").is_some_and(|(block, _)| ours.contains_key(block))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::list;
+    use crate::normal::{Aliases, forms};
+
+    fn compare(theirs: &str, ours: &str) -> Comparison {
+        let forms = |text| forms(&list::read(text).unwrap(), &Aliases::default());
+        Comparison::of(&forms(theirs), &forms(ours), &mut Deliberate::default())
+    }
+
+    #[test]
+    fn what_is_missing_and_what_is_different_is_told_apart() {
+        let found = compare(
+            "pub mod a\npub fn a::f(u64)\npub fn a::g()\nimpl core::clone::Clone for a::S\npub fn a::S::clone(&self) -> Self",
+            "pub mod a\npub fn a::f(u32)\npub fn a::h()\nimpl core::clone::Clone for a::S",
+        );
+        assert_eq!(found.missing, ["missing    a::g\n             fn() -> ()\n"]);
+        assert_eq!(found.different.len(), 1);
+        assert!(!found.is_clean());
+        assert_eq!(
+            found.counts(),
+            "0 lines, 5 items: 3 as listed, 1 missing, 1 different, 0 different on purpose\n"
+        );
+    }
+
+    #[test]
+    fn a_trait_that_is_not_implemented_is_missing_with_its_items() {
+        let line = "impl core::clone::Clone for a::S\npub fn a::S::clone(&self) -> Self";
+        assert_eq!(compare(line, "pub struct a::S").missing.len(), 2);
+        assert!(compare(line, line).is_clean());
+    }
+
+    #[test]
+    fn what_was_said_is_not_said_again() {
+        let found = compare("pub mod a\npub mod b", "pub mod a");
+        let mut before = Comparison::default();
+        before.add(compare("pub mod b", ""));
+        assert!(found.report(&before).starts_with("and 1 as above\n0 lines"));
+    }
+}
