@@ -46,6 +46,7 @@ mod responder;
 mod rpc;
 mod signal;
 pub mod storage;
+pub mod testing;
 mod trigger;
 pub mod type_config;
 mod types;

@@ -145,6 +145,11 @@ impl<CLID: RaftCommittedLeaderId> LogIdList<CLID> {
     pub fn last(&self) -> Option<&LogId<CLID>> {
         self.log.last()
     }
+
+    /// The last id of each leader, oldest first.
+    pub(crate) fn key_log_ids(&self) -> impl Iterator<Item = &LogId<CLID>> {
+        self.log.runs()
+    }
 }
 
 impl<CLID: RaftCommittedLeaderId> Default for LogIdList<CLID> {

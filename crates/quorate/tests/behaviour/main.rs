@@ -16,6 +16,7 @@ mod replication;
 mod restarts;
 mod snapshots;
 mod stores;
+mod suite;
 mod threads;
 mod triggers;
 mod watching;

@@ -1,0 +1,10 @@
+//! Suites that show whether what an application brings keeps its contract, and short ways to make entries for tests.
+//!
+//! [`log`] asks a log store and a state machine everything that a node relies on while the machine stays up.
+
+pub mod common;
+pub mod log;
+
+pub use common::blank_ent;
+pub use common::log_id;
+pub use common::membership_ent;
