@@ -1,9 +1,12 @@
 //! Suites that show whether what an application brings keeps its contract, and short ways to make entries for tests.
 //!
 //! [`log`] asks a log store and a state machine everything that a node relies on while the machine stays up.
+//! [`network`] asks a network what a node relies on when connections fail.
 
 pub mod common;
 pub mod log;
+pub mod network;
+pub mod proxy;
 
 pub use common::blank_ent;
 pub use common::log_id;
