@@ -11,7 +11,6 @@ use std::ops::Add;
 use std::ops::AddAssign;
 use std::ops::Sub;
 use std::ops::SubAssign;
-use std::sync::Arc;
 use std::time::Duration;
 
 use quorate_rt::AsyncRuntime;
@@ -24,17 +23,18 @@ use quorate_rt::Mutex;
 use quorate_rt::Oneshot;
 use quorate_rt::OneshotSender;
 use quorate_rt::OptionalSend;
-use quorate_rt::OptionalSync;
-use quorate_rt::RecvError;
 use quorate_rt::SendError;
 use quorate_rt::TryRecvError;
-use quorate_rt::Watch;
-use quorate_rt::WatchReceiver;
-use quorate_rt::WatchSender;
-use quorate_rt::watch;
 use tokio::sync;
 use tokio::task;
 use tokio::time;
+
+mod watch;
+
+pub use watch::TokioWatch;
+pub use watch::TokioWatchReceiver;
+pub use watch::TokioWatchRef;
+pub use watch::TokioWatchSender;
 
 /// The tokio runtime.
 ///
@@ -251,73 +251,6 @@ impl<T: OptionalSend> MpscReceiver<T> for TokioMpscReceiver<T> {
 impl<T: OptionalSend> MpscWeakSender<TokioMpsc, T> for TokioMpscWeakSender<T> {
     fn upgrade(&self) -> Option<TokioMpscSender<T>> {
         self.0.upgrade().map(TokioMpscSender)
-    }
-}
-
-/// Latest-value channels of tokio.
-pub struct TokioWatch;
-
-/// Replaces the value of a tokio channel.
-pub struct TokioWatchSender<T>(Arc<sync::watch::Sender<T>>);
-
-/// Reads the value of a tokio channel and waits for others.
-pub struct TokioWatchReceiver<T>(sync::watch::Receiver<T>);
-
-impl<T> Clone for TokioWatchSender<T> {
-    fn clone(&self) -> Self {
-        Self(self.0.clone())
-    }
-}
-
-impl<T> Clone for TokioWatchReceiver<T> {
-    fn clone(&self) -> Self {
-        Self(self.0.clone())
-    }
-}
-
-impl Watch for TokioWatch {
-    type Sender<T: OptionalSend + OptionalSync> = TokioWatchSender<T>;
-    type Receiver<T: OptionalSend + OptionalSync> = TokioWatchReceiver<T>;
-    type Ref<'a, T: OptionalSend + 'a> = sync::watch::Ref<'a, T>;
-
-    fn channel<T: OptionalSend + OptionalSync>(init: T) -> (Self::Sender<T>, Self::Receiver<T>) {
-        let (tx, rx) = sync::watch::channel(init);
-        (TokioWatchSender(Arc::new(tx)), TokioWatchReceiver(rx))
-    }
-}
-
-impl<T: OptionalSend + OptionalSync> WatchSender<TokioWatch, T> for TokioWatchSender<T> {
-    fn send(&self, value: T) -> Result<(), watch::SendError<T>> {
-        self.0.send(value).map_err(|e| watch::SendError(e.0))
-    }
-
-    fn send_if_modified<F>(&self, modify: F) -> bool
-    where
-        F: FnOnce(&mut T) -> bool,
-    {
-        self.0.send_if_modified(modify)
-    }
-
-    fn borrow_watched(&self) -> sync::watch::Ref<'_, T> {
-        self.0.borrow()
-    }
-
-    fn subscribe(&self) -> TokioWatchReceiver<T> {
-        TokioWatchReceiver(self.0.subscribe())
-    }
-}
-
-impl<T: OptionalSend + OptionalSync> WatchReceiver<TokioWatch, T> for TokioWatchReceiver<T> {
-    async fn changed(&mut self) -> Result<(), RecvError> {
-        self.0.changed().await.map_err(|_| RecvError(()))
-    }
-
-    fn borrow_watched(&self) -> sync::watch::Ref<'_, T> {
-        self.0.borrow()
-    }
-
-    fn borrow_and_update(&mut self) -> sync::watch::Ref<'_, T> {
-        self.0.borrow_and_update()
     }
 }
 

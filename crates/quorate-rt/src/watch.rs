@@ -16,7 +16,10 @@ pub trait Watch: Sized {
     type Sender<T: OptionalSend + OptionalSync>: WatchSender<Self, T>;
     /// Reads the value and waits for others.
     type Receiver<T: OptionalSend + OptionalSync>: WatchReceiver<Self, T>;
-    /// A view of the value. It may hold a lock: drop it soon, and never keep it across an await.
+    /// A view of the value.
+    ///
+    /// Best, it is the value as it was, and senders do not wait for it. If it holds a lock, a node stands still while
+    /// an application holds a view of its metrics.
     type Ref<'a, T: OptionalSend + 'a>: Deref<Target = T> + 'a;
 
     /// A channel that holds `init`, which its receiver has seen already.

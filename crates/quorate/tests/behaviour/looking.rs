@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::time::Duration;
 
+use quorate::LogIdOptionExt;
+use quorate::async_runtime::WatchReceiver;
 use quorate::errors::ForwardReason;
 use quorate::errors::ForwardToLeader;
 use quorate::metrics::WaitError;
@@ -79,6 +81,44 @@ async fn recovery_waits_until_all_that_is_committed_is_applied() {
     assert!(recovered.last_applied >= Some(last), "{recovered}");
     node.shutdown().await.unwrap();
     assert!(node.wait_for_recovery(None).await.is_ok(), "what it said last still counts");
+}
+
+/// Everything that a node tells of itself is looked at, and not let go, while the cluster lives on.
+async fn works_while_metrics_are_held() {
+    let mut cluster = Cluster::new(config());
+    let leader = cluster.found([1, 2, 3]).await;
+    let follower = cluster.nodes[&cluster.others(&leader)[0]].clone();
+    for node in [&leader, &follower] {
+        let (all, data, server) = (node.metrics(), node.data_metrics(), node.server_metrics());
+        let held = (all.borrow_watched(), data.borrow_watched(), server.borrow_watched());
+        let mut last = 0;
+        for _ in 0..20 {
+            last = soon(leader.client_write(Add(1))).await.unwrap().log_id.index;
+        }
+        soon(leader.ensure_linearizable(quorate::ReadPolicy::ReadIndex)).await.unwrap();
+        soon(node.wait(PATIENCE).applied_index_at_least(Some(last), "others see")).await.unwrap();
+        assert!(node.metrics().borrow_watched().last_applied.index() >= Some(last));
+        assert!(held.0.last_applied.index() < Some(last), "what is held stays as it was");
+        assert!(held.1.last_applied.index() < Some(last));
+        assert_eq!(held.2.state, held.0.state);
+        drop(held);
+        assert!(all.borrow_watched().last_applied.index() >= Some(last));
+        assert!(data.borrow_watched().last_applied.index() >= Some(last));
+    }
+    let held = leader.metrics();
+    let held = held.borrow_watched();
+    soon(leader.shutdown()).await.unwrap();
+    assert_eq!(held.running_state, Ok(()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn held_metrics_hold_up_nobody_on_one_thread() {
+    works_while_metrics_are_held().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn held_metrics_hold_up_nobody_on_several_threads() {
+    works_while_metrics_are_held().await;
 }
 
 #[tokio::test(start_paused = true)]
