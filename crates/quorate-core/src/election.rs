@@ -21,6 +21,9 @@ use crate::work::Ask;
 use crate::work::Born;
 use crate::work::Event;
 
+/// Most terms that a disk may have lost of its vote.
+const TERMS_LOST_MAX: u32 = 1 << 20;
+
 /// One attempt to win an election, or to find out whether it could be won.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Campaign<L: RaftLeaderId> {
@@ -151,10 +154,27 @@ impl<L: RaftLeaderId> Replica<L> {
         has_room && (self.effective().is_voter(&self.id) || committed.is_voter(&self.id))
     }
 
+    /// The first term in which this node could lead without putting its log in disorder: beyond that of its last entry,
+    /// also where a disk lost the vote that came with it.
+    pub(crate) fn outgrow_log(&mut self) {
+        let Some(last) = self.log.last().filter(|last| self.vote.leader_id < last.leader_id).cloned() else {
+            return;
+        };
+        let mut term = self.vote.leader_id.term().next();
+        for _ in 0..TERMS_LOST_MAX {
+            if L::new(term, self.id.clone()).to_committed() > last.leader_id {
+                self.term_min = term;
+                return;
+            }
+            term = term.next();
+        }
+        self.break_off("I3", "the log is of a term that the saved vote knows nothing of");
+    }
+
     /// Asks the voters: for a pre-vote, which changes nothing anywhere, or for their votes in the next term.
     pub(crate) fn campaign(&mut self, now: Time, dice: u64, pre_vote: bool, transfer: bool) {
         debug_assert!(!matches!(self.role, Role::Leader(_)), "I3: a leader does not campaign");
-        let term = self.vote.leader_id.term().next();
+        let term = self.vote.leader_id.term().next().max(self.term_min);
         let vote: Vote<L> = Vote::new(term, self.id.clone());
         self.election_timeout = self.options.election_timeout(dice);
         self.greater_log_seen = false;

@@ -86,18 +86,19 @@ impl<L: RaftLeaderId> Replica<L> {
     ///
     /// It takes writes and serves reads only after a quorum acknowledged it again, and reads see all of its log.
     pub(crate) fn resume_leadership(&mut self, now: Time) {
-        let may = self.options.restore_leader && !self.options.send_unflushed && self.may_lead();
         if !self.vote.committed || *self.vote.leader_id.node_id() != self.id {
             return;
         }
-        if !may {
+        let own = self.vote.leader_id.to_committed();
+        // A disk that lost votes may hold entries of later leaders.
+        let newest = self.log.last().is_none_or(|last| last.leader_id <= own);
+        if !(self.options.restore_leader && !self.options.send_unflushed && newest && self.may_lead()) {
             // It follows nobody, and has promised nothing to anyone else.
             self.vote.committed = false;
             self.flushed.vote.committed = false;
             self.vote_lease = core::time::Duration::ZERO;
             return;
         }
-        let own = self.vote.leader_id.to_committed();
         let end_before = self.log.runs().filter(|run| run.leader_id < own).last().or(self.log.purged());
         let first = match (end_before, self.log.last()) {
             // Its first entry is purged, so it is committed; any later one says as much.

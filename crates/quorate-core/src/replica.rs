@@ -152,6 +152,8 @@ pub struct Replica<L: RaftLeaderId> {
     /// The write that saves the vote.
     pub(crate) vote_seq: WriteSeq,
     pub(crate) role: Role<L>,
+    /// No campaign is for a term before this one.
+    pub(crate) term_min: L::Term,
     /// The current wait for a leader, drawn anew at each campaign.
     pub(crate) election_timeout: Duration,
     /// A peer has a greater log: wait longer, once, to let it go first.
@@ -223,6 +225,7 @@ impl<L: RaftLeaderId> Replica<L> {
             vote_heard: Some(now),
             vote_seq: 0,
             role: Role::Passive,
+            term_min: L::Term::default(),
             greater_log_seen: false,
             sessions: 0,
             memberships,
@@ -257,6 +260,7 @@ impl<L: RaftLeaderId> Replica<L> {
             options,
             vote,
         };
+        replica.outgrow_log();
         replica.resume_leadership(now);
         replica
     }

@@ -12,6 +12,7 @@ use futures_util::StreamExt;
 use crate::config::Config;
 use crate::config::SnapshotPolicy;
 use crate::config::StepDownPolicy;
+use crate::display::List;
 use crate::entry::RaftEntry;
 use crate::errors::ErrorSubject;
 use crate::errors::ErrorVerb;
@@ -279,8 +280,18 @@ where
     let first = purged.next_index();
     let Some(last) = last.clone().filter(|last| last.index >= first) else { return Ok(Vec::new()) };
     let first = reader.get_log_id(first).await?;
-    let found = reader.get_key_log_ids(first..=last).await;
-    found.sto_res(|| (ErrorSubject::Logs, ErrorVerb::Read))
+    let found = reader.get_key_log_ids(first.clone()..=last.clone()).await;
+    let found = found.sto_res(|| (ErrorSubject::Logs, ErrorVerb::Read))?;
+    let grows = |pair: &[LogIdOf<C>]| match pair {
+        [one, next] => one.leader_id < next.leader_id && one.index < next.index,
+        _ => true,
+    };
+    if found.first() < Some(&first) || found.last() != Some(&last) || !found.windows(2).all(grows) {
+        let found = List::short(found.iter());
+        let text = format!("the log store holds {first} to {last}, and says that its leaders end at {found}");
+        return Err(StorageError::read_logs(C::err_from_string(text)));
+    }
+    Ok(found)
 }
 
 fn inverted<C: RaftTypeConfig>(last: &Option<LogIdOf<C>>, other: &Option<LogIdOf<C>>) -> StorageError<C> {

@@ -67,9 +67,10 @@ where
     /// Runs until the node stops.
     pub(crate) async fn run(self) {
         let Self { host, watches, factory, store, commands } = self;
-        let _alive = Alive { host: host.clone(), watches: watches.clone() };
         let readers = Arc::new(Readers::default());
         let mut loops: FuturesUnordered<BoxFuture<'static, ()>> = FuturesUnordered::new();
+        // Dropped before the loops: that the driver ends is the reason for whatever the stores say when they go.
+        let _alive = Alive { host: host.clone(), watches: watches.clone() };
         loops.push(Box::pin(loops::clock::run(host.clone())));
         loops.push(Box::pin(publish::run(host.clone(), watches)));
         loops.push(Box::pin(loops::log::run(host.clone(), store, readers.clone())));

@@ -10,8 +10,10 @@ use futures_util::Stream;
 use futures_util::StreamExt;
 use futures_util::stream;
 use quorate_core::message::AppendReply;
+use quorate_core::message::EntryIds;
 use quorate_core::work::SendAppend;
 
+use crate::display::List;
 use crate::entry::RaftEntry;
 use crate::errors::Fatal;
 use crate::errors::RPCError;
@@ -276,24 +278,44 @@ where
         }
         bytes = entries.iter().map(|entry| reader.entry_size(entry)).sum();
     }
-    let ids: Vec<_> = entries.iter().map(RaftEntry::log_id).collect();
-    let consecutive = (first..end).zip(&ids).all(|(index, log_id)| log_id.index == index);
-    let (sent_end, nothing) = (first.saturating_add(ids.len() as u64), ids.is_empty() && first < end);
+    let mut ids = EntryIds::empty(first);
+    let consecutive = entries.iter().all(|entry| ids.push(entry.log_id()).is_ok());
+    if entries.is_empty() && first < end {
+        // Not what was asked for, but no harm: asked again later, it may have them.
+        flight.starve();
+        return None;
+    }
     let sent = host.step(|state, _| {
+        if state.replica.peer_ready(&peer.id).session != flight.session() {
+            // What was read may be gone from the log by now.
+            return Ok(false);
+        }
         let log = state.replica.log();
-        let own = consecutive && sent_end <= end && ids.last().is_none_or(|last| log.has(last));
-        let sent = own && !nothing && state.replica.sent(&peer.id, &ticket, sent_end, bytes);
+        if !consecutive || ids.end() > end || !ids.runs().iter().all(|last| log.has(last)) {
+            return Err(not_ours(first, end, &entries));
+        }
+        let sent = state.replica.sent(&peer.id, &ticket, ids.end(), bytes);
         if sent {
             flight.push(ticket, prev.clone());
         }
-        sent
+        Ok(sent)
     });
-    if !sent {
-        if nothing {
-            flight.starve();
+    match sent {
+        Ok(true) => {}
+        Ok(false) => return None,
+        Err(error) => {
+            host.stop(Fatal::StorageError(error));
+            return None;
         }
-        return None;
     }
     let vote = VoteOf::<C>::from_leader_id(vote.leader_id, vote.committed);
     Some(AppendEntriesRequest { vote, prev_log_id: prev, entries, leader_commit: commit })
+}
+
+/// The log store returned other entries than were appended to it, or some that it was not asked for.
+fn not_ours<C: RaftTypeConfig>(first: u64, end: u64, entries: &[C::Entry]) -> StorageError<C> {
+    let found = List::short(entries.iter().map(RaftEntry::log_id));
+    let text =
+        format!("asked for entries {first}..{end}, the log store returned {found}: not those of this log");
+    StorageError::read_log_at_index(first, C::err_from_string(text))
 }

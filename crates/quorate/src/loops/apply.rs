@@ -36,6 +36,7 @@ use crate::storage::RaftStateMachine;
 use crate::type_config::RaftTypeConfig;
 use crate::type_config::TypeConfigExt;
 use crate::type_config::alias::CommittedLeaderIdOf;
+use crate::type_config::alias::LogIdOf;
 use crate::type_config::alias::MpscReceiverOf;
 use crate::type_config::alias::OneshotSenderOf;
 use crate::type_config::alias::SmSnapshotOf;
@@ -156,7 +157,7 @@ where
         let Apply { first, last } = apply;
         let read = self.reader.entries_stream(first..last.index.saturating_add(1)).await;
         let mut expected = first;
-        let entries = read.map(|entry| with_client(entry?, &mut expected, &mut clients));
+        let entries = read.map(|entry| with_client(entry?, &last, &mut expected, &mut clients));
         let applied = unless_stopped(&self.host, self.machine.apply(Box::pin(entries))).await;
         let Some(applied) = applied else { return Ok(()) };
         applied.map_err(|error| {
@@ -246,16 +247,18 @@ where
     }
 }
 
-/// An entry together with the client that waits for it. Entries must come without a gap.
+/// An entry together with the client that waits for it. Entries must come without a gap, and end with the committed
+/// `last`.
 fn with_client<C: RaftTypeConfig>(
     entry: C::Entry,
+    last: &LogIdOf<C>,
     expected: &mut u64,
     clients: &mut Taken<C>,
 ) -> Result<EntryResponder<C>, io::Error> {
     let log_id = entry.log_id();
-    if log_id.index != *expected {
+    if log_id.index != *expected || (log_id.index >= last.index && log_id != *last) {
         return Err(io::Error::other(format!(
-            "read entry {log_id} from the log store, expected index {expected}"
+            "read entry {log_id} from the log store, expected index {expected} of those up to {last}"
         )));
     }
     *expected = expected.saturating_add(1);

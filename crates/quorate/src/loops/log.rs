@@ -4,6 +4,8 @@ use std::io;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
+use std::sync::atomic::AtomicU8;
+use std::sync::atomic::Ordering;
 
 use quorate_core::message::WriteSeq;
 use quorate_core::work::Write;
@@ -140,14 +142,56 @@ where
     C: RaftTypeConfig,
     LS: RaftLogStorage<C>,
 {
-    let told = host.clone();
-    let callback = IOFlushed::notify(move |result: Result<(), io::Error>| match result {
-        Ok(()) => told.step(|state, now| state.replica.flushed(now, seq)),
-        Err(error) => told.stop(failed(ErrorSubject::Logs, ErrorVerb::Write, error)),
-    });
+    let fate = Arc::new(AtomicU8::new(APPENDING));
+    let flush = Flush { host: host.clone(), seq, fate: fate.clone() };
+    let callback = IOFlushed::notify(move |result| flush.tell(result));
     let entries: Vec<C::Entry> = entries.into_iter().map(entry_of).collect();
     let appended = store.append(entries, callback).await;
-    appended.map_err(|error| failed(ErrorSubject::Logs, ErrorVerb::Write, error))
+    appended.map_err(|error| failed(ErrorSubject::Logs, ErrorVerb::Write, error))?;
+    // An error that `append` returns says more than that its callback was dropped along the way.
+    match fate.compare_exchange(APPENDING, APPENDED, Ordering::AcqRel, Ordering::Acquire) {
+        Err(DROPPED) => Err(dropped()),
+        _ => Ok(()),
+    }
+}
+
+// What has become of the callback of an append: the call goes on; it returned; the callback was called; it was dropped.
+const APPENDING: u8 = 0;
+const APPENDED: u8 = 1;
+const TOLD: u8 = 2;
+const DROPPED: u8 = 3;
+
+/// Waits for the store to say that an append is durable. One that drops it never will: the node stops and says so,
+/// instead of waiting for ever.
+struct Flush<C: RaftTypeConfig> {
+    host: Arc<Host<C>>,
+    seq: WriteSeq,
+    fate: Arc<AtomicU8>,
+}
+
+impl<C: RaftTypeConfig> Flush<C> {
+    fn tell(self, result: Result<(), io::Error>) {
+        self.fate.store(TOLD, Ordering::Release);
+        match result {
+            Ok(()) => self.host.step(|state, now| state.replica.flushed(now, self.seq)),
+            Err(error) => self.host.stop(failed(ErrorSubject::Logs, ErrorVerb::Write, error)),
+        }
+    }
+}
+
+impl<C: RaftTypeConfig> Drop for Flush<C> {
+    fn drop(&mut self) {
+        if self.fate.compare_exchange(APPENDING, DROPPED, Ordering::AcqRel, Ordering::Acquire)
+            == Err(APPENDED)
+        {
+            self.host.stop(dropped());
+        }
+    }
+}
+
+fn dropped<C: RaftTypeConfig>() -> Fatal<C> {
+    let text = "the log store dropped the callback of an append: whether the entries are durable is unknown";
+    Fatal::StorageError(StorageError::write_logs(C::err_from_string(text)))
 }
 
 fn entry_of<C: RaftTypeConfig>(pending: Pending<C>) -> C::Entry {

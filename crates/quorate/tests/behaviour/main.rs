@@ -3,20 +3,27 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 #![allow(unreachable_pub, reason = "shared by the modules of one test binary")]
 
+mod broken_stores;
+mod calls;
 mod cluster;
 mod doors;
 mod elections;
 mod everyday;
 mod failures;
+mod hangs;
+mod leading;
 mod looking;
 mod membership;
+mod messages;
 mod network;
 mod reads;
 mod replication;
 mod restarts;
 mod snapshots;
+mod startup;
 mod stores;
 mod suite;
 mod threads;
 mod triggers;
+mod votes;
 mod watching;

@@ -14,14 +14,17 @@ use futures_util::Stream;
 use futures_util::StreamExt;
 use futures_util::stream::unfold;
 use quorate::BasicNode;
+use quorate::RPCTypes;
 use quorate::Raft;
 use quorate::RaftNetworkFactory;
 use quorate::RaftNetworkV2;
 use quorate::base::BoxFuture;
 use quorate::base::BoxStream;
+use quorate::errors::NetworkError;
 use quorate::errors::RPCError;
 use quorate::errors::ReplicationClosed;
 use quorate::errors::StreamingError;
+use quorate::errors::Timeout;
 use quorate::errors::Unreachable;
 use quorate::network::RPCOption;
 use quorate::network::stream_append_sequential;
@@ -53,6 +56,23 @@ pub enum Kind {
     Snapshot,
 }
 
+/// How calls to a node fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// The call is lost on its way.
+    Network,
+    /// No answer in time.
+    Timeout,
+}
+
+/// What a client of the network was made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Purpose {
+    Any,
+    Heartbeats,
+    Snapshot,
+}
+
 type Hook = Box<dyn Fn(u64, u64, &AppendEntriesRequest<Types>) + Send>;
 
 #[derive(Default)]
@@ -68,6 +88,16 @@ struct RouterInner {
     lose_every: u64,
     calls: u64,
     counts: BTreeMap<(u64, Kind), u64>,
+    sent: BTreeMap<(u64, Kind), u64>,
+    failing: BTreeMap<u64, Failure>,
+    /// Most entries that a node takes of a request, if that is bounded.
+    partial: Option<usize>,
+    /// What the calls of each kind were allowed to take.
+    options: BTreeMap<Kind, RPCOption>,
+    /// The kinds of calls that went over clients of each purpose.
+    over: BTreeSet<(Purpose, Kind)>,
+    clients: BTreeMap<(u64, Purpose), u64>,
+    votes: Vec<VoteRequest<Types>>,
     pipelined: bool,
     pumped: bool,
     hook: Option<Hook>,
@@ -100,6 +130,11 @@ impl Router {
     /// Calls from one node to another fail; the other way they pass.
     pub fn cut(&self, from: u64, to: u64) {
         self.change(|inner| inner.cut.insert((from, to)));
+    }
+
+    /// Calls from one node to another pass again.
+    pub fn mend(&self, from: u64, to: u64) {
+        self.change(|inner| inner.cut.remove(&(from, to)));
     }
 
     /// Calls to the node never return, not even those under way when it is restored.
@@ -148,6 +183,42 @@ impl Router {
         self.change(|inner| inner.counts.get(&(to, kind)).copied().unwrap_or(0))
     }
 
+    /// How many calls of this kind came from the node.
+    pub fn sent(&self, from: u64, kind: Kind) -> u64 {
+        self.change(|inner| inner.sent.get(&(from, kind)).copied().unwrap_or(0))
+    }
+
+    /// Calls to the node fail like this.
+    pub fn fail(&self, id: u64, failure: Failure) {
+        self.change(|inner| inner.failing.insert(id, failure));
+    }
+
+    /// Of each request a node takes so many entries and no more.
+    pub fn partial(&self, entries: usize) {
+        self.change(|inner| inner.partial = Some(entries));
+    }
+
+    /// What the last call of this kind was allowed to take.
+    pub fn option(&self, kind: Kind) -> RPCOption {
+        self.change(|inner| inner.options[&kind].clone())
+    }
+
+    /// The kinds of calls that went over clients made for `purpose`.
+    pub fn over(&self, purpose: Purpose) -> Vec<Kind> {
+        let of = |(made_for, kind): &(Purpose, Kind)| (*made_for == purpose).then_some(*kind);
+        self.change(|inner| inner.over.iter().filter_map(of).collect())
+    }
+
+    /// How many clients to the node were made for `purpose`.
+    pub fn clients(&self, to: u64, purpose: Purpose) -> u64 {
+        self.change(|inner| inner.clients.get(&(to, purpose)).copied().unwrap_or(0))
+    }
+
+    /// The requests for votes and pre-votes so far.
+    pub fn votes(&self) -> Vec<VoteRequest<Types>> {
+        self.change(|inner| inner.votes.clone())
+    }
+
     /// The node is reached again, and reaches the others.
     pub fn restore(&self, id: u64) {
         self.change(|inner| {
@@ -155,6 +226,7 @@ impl Router {
             inner.hung.retain(|(hung, _)| *hung != id);
             inner.cut.retain(|(from, to)| *from != id && *to != id);
             inner.misrouted.remove(&id);
+            inner.failing.remove(&id);
         });
     }
 
@@ -163,24 +235,33 @@ impl Router {
         (from, to): (u64, u64),
         kind: Kind,
         deliver: impl AsyncFnOnce(Node) -> Result<T, Unreachable<Types>>,
-    ) -> Result<T, Unreachable<Types>> {
-        let (hung, delay, lost) = self.change(|inner| {
+    ) -> Result<T, RPCError<Types>> {
+        let (hung, delay, lost, failing) = self.change(|inner| {
             *inner.counts.entry((to, kind)).or_default() += 1;
+            *inner.sent.entry((from, kind)).or_default() += 1;
             inner.calls += 1;
             let lost = inner.lose_every > 0 && inner.calls.is_multiple_of(inner.lose_every);
             let back = lost && (inner.calls / inner.lose_every).is_multiple_of(2);
             let hung = inner.hung.contains(&(to, None)) || inner.hung.contains(&(to, Some(kind)));
-            (hung, inner.delay, (lost && !back, back))
+            (hung, inner.delay, (lost && !back, back), inner.failing.get(&to).copied())
         });
         if hung {
             std::future::pending::<()>().await;
         }
         elapse(delay).await;
+        match failing {
+            Some(Failure::Network) => return Err(NetworkError::from_string("lost on its way").into()),
+            Some(Failure::Timeout) => {
+                let (action, timeout) = (RPCTypes::AppendEntries, Duration::from_millis(1));
+                return Err(Timeout { action, id: from, target: to, timeout }.into());
+            }
+            None => {}
+        }
         let node = self.node(from, to).filter(|_| !lost.0);
         let unreachable = || Unreachable::from_string(format!("{from} does not reach {to}"));
         let answer = deliver(node.ok_or_else(unreachable)?).await?;
         // The way back may be cut by now.
-        self.node(to, from).filter(|_| !lost.1).map(|_| answer).ok_or_else(unreachable)
+        Ok(self.node(to, from).filter(|_| !lost.1).map(|_| answer).ok_or_else(unreachable)?)
     }
 
     fn node(&self, from: u64, to: u64) -> Option<Node> {
@@ -210,14 +291,39 @@ pub struct Network {
 
 pub struct Link {
     way: (u64, u64),
+    purpose: Purpose,
     router: Router,
+}
+
+impl Link {
+    fn note(&self, kind: Kind, option: &RPCOption) {
+        self.router.change(|inner| {
+            inner.options.insert(kind, option.clone());
+            inner.over.insert((self.purpose, kind));
+        });
+    }
 }
 
 impl RaftNetworkFactory<Types> for Network {
     type Network = Link;
 
     async fn new_client(&mut self, target: u64, _node: &BasicNode) -> Link {
-        Link { way: (self.from, target), router: self.router.clone() }
+        self.link(target, Purpose::Any)
+    }
+
+    async fn new_heartbeat_client(&mut self, target: u64, _node: &BasicNode) -> Link {
+        self.link(target, Purpose::Heartbeats)
+    }
+
+    async fn new_snapshot_client(&mut self, target: u64, _node: &BasicNode) -> Link {
+        self.link(target, Purpose::Snapshot)
+    }
+}
+
+impl Network {
+    fn link(&self, to: u64, purpose: Purpose) -> Link {
+        self.router.change(|inner| *inner.clients.entry((to, purpose)).or_default() += 1);
+        Link { way: (self.from, to), purpose, router: self.router.clone() }
     }
 }
 
@@ -225,15 +331,28 @@ fn failed(error: impl std::error::Error + 'static) -> Unreachable<Types> {
     Unreachable::new(&error)
 }
 
+fn kind_of(rpc: &AppendEntriesRequest<Types>) -> Kind {
+    if rpc.entries.is_empty() { Kind::Heartbeat } else { Kind::Append }
+}
+
 async fn append(
     router: &Router,
     way: (u64, u64),
-    rpc: AppendEntriesRequest<Types>,
-) -> Result<AppendEntriesResponse<Types>, Unreachable<Types>> {
-    let kind = if rpc.entries.is_empty() { Kind::Heartbeat } else { Kind::Append };
+    mut rpc: AppendEntriesRequest<Types>,
+) -> Result<AppendEntriesResponse<Types>, RPCError<Types>> {
+    let most = router.change(|inner| inner.partial).unwrap_or(usize::MAX);
+    let partial = (rpc.entries.len() > most).then(|| rpc.entries[most - 1].log_id);
+    let kind = kind_of(&rpc);
+    rpc.entries.truncate(most);
     let deliver = async |node: Node| {
         router.tell(way.0, way.1, &rpc);
-        node.append_entries(rpc).await.map_err(failed)
+        let answer = node.append_entries(rpc).await.map_err(failed)?;
+        Ok(match (answer, partial) {
+            (AppendEntriesResponse::Success, Some(taken)) => {
+                AppendEntriesResponse::PartialSuccess(Some(taken))
+            }
+            (answer, _) => answer,
+        })
     };
     router.call(way, kind, deliver).await
 }
@@ -286,9 +405,10 @@ impl RaftNetworkV2<Types> for Link {
     async fn append_entries(
         &mut self,
         rpc: AppendEntriesRequest<Types>,
-        _option: RPCOption,
+        option: RPCOption,
     ) -> Result<AppendEntriesResponse<Types>, RPCError<Types>> {
-        append(&self.router, self.way, rpc).await.map_err(RPCError::Unreachable)
+        self.note(kind_of(&rpc), &option);
+        append(&self.router, self.way, rpc).await
     }
 
     fn stream_append<'s, S>(
@@ -311,7 +431,7 @@ impl RaftNetworkV2<Types> for Link {
             let input: BoxStream<'static, _> =
                 if pumped { pump(router.clone(), way, input) } else { Box::pin(input) };
             let open = async |node: Node| Ok(node);
-            let node = router.call(way, Kind::Append, open).await.map_err(RPCError::Unreachable)?;
+            let node = router.call(way, Kind::Append, open).await?;
             let requests = input.inspect(move |rpc| router.tell(way.0, way.1, rpc));
             let answers = node.stream_append(requests);
             let answers = answers.map(|answer| answer.map_err(|error| RPCError::Unreachable(failed(error))));
@@ -323,28 +443,33 @@ impl RaftNetworkV2<Types> for Link {
     async fn vote(
         &mut self,
         rpc: VoteRequest<Types>,
-        _option: RPCOption,
+        option: RPCOption,
     ) -> Result<VoteResponse<Types>, RPCError<Types>> {
+        self.note(Kind::Vote, &option);
+        self.router.change(|inner| inner.votes.push(rpc.clone()));
         let deliver = async |node: Node| node.vote(rpc).await.map_err(failed);
-        self.router.call(self.way, Kind::Vote, deliver).await.map_err(RPCError::Unreachable)
+        self.router.call(self.way, Kind::Vote, deliver).await
     }
 
     async fn pre_vote(
         &mut self,
         rpc: VoteRequest<Types>,
-        _option: RPCOption,
+        option: RPCOption,
     ) -> Result<VoteResponse<Types>, RPCError<Types>> {
+        self.note(Kind::PreVote, &option);
+        self.router.change(|inner| inner.votes.push(rpc.clone()));
         let deliver = async |node: Node| node.pre_vote(rpc).await.map_err(failed);
-        self.router.call(self.way, Kind::PreVote, deliver).await.map_err(RPCError::Unreachable)
+        self.router.call(self.way, Kind::PreVote, deliver).await
     }
 
     async fn transfer_leader(
         &mut self,
         req: TransferLeaderRequest<Types>,
-        _option: RPCOption,
+        option: RPCOption,
     ) -> Result<TransferLeaderResponse<Types>, RPCError<Types>> {
+        self.note(Kind::Transfer, &option);
         let deliver = async |node: Node| node.handle_transfer_leader(req).await.map_err(failed);
-        self.router.call(self.way, Kind::Transfer, deliver).await.map_err(RPCError::Unreachable)
+        self.router.call(self.way, Kind::Transfer, deliver).await
     }
 
     async fn full_snapshot(
@@ -352,9 +477,10 @@ impl RaftNetworkV2<Types> for Link {
         vote: VoteOf<Types>,
         snapshot: SnapshotOf<Types, u64>,
         _cancel: impl Future<Output = ReplicationClosed> + Send + 'static,
-        _option: RPCOption,
+        option: RPCOption,
     ) -> Result<SnapshotResponse<Types>, StreamingError<Types>> {
+        self.note(Kind::Snapshot, &option);
         let deliver = async |node: Node| node.install_full_snapshot(vote, snapshot).await.map_err(failed);
-        self.router.call(self.way, Kind::Snapshot, deliver).await.map_err(StreamingError::Unreachable)
+        Ok(self.router.call(self.way, Kind::Snapshot, deliver).await?)
     }
 }

@@ -5,6 +5,7 @@ use std::fmt;
 use std::fmt::Debug;
 use std::io;
 use std::ops::RangeBounds;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
@@ -90,6 +91,49 @@ pub struct LogFaults {
     pub withhold: bool,
     /// What is committed is not kept.
     pub forget_committed: bool,
+    /// Callbacks of appends are dropped.
+    pub drop_callbacks: bool,
+    /// What is read for peers is not what was asked for.
+    pub lie_to_peers: Option<Lie>,
+    /// Nor is what is read for the state machine.
+    pub lie_to_machine: Option<Lie>,
+    /// The ids of the entries at which leaders end, as told at start.
+    pub key_ids: Option<Vec<Id>>,
+}
+
+/// How a log store answers that breaks its contract.
+#[derive(Clone, Copy, Debug)]
+pub enum Lie {
+    /// Nothing, where there is something.
+    Nothing,
+    /// Entries without the first.
+    Late,
+    /// Entries without the last but one.
+    Hole,
+    /// The last entry is another leader's.
+    Foreign,
+    /// An entry more than was asked for.
+    More,
+}
+
+impl Lie {
+    fn tell(self, mut entries: Vec<EntryOf<Types>>) -> Vec<EntryOf<Types>> {
+        match (self, entries.last().cloned()) {
+            (_, None) => {}
+            (Self::Nothing, _) => entries.clear(),
+            (Self::Late, _) => drop(entries.remove(0)),
+            (Self::Hole, _) => drop(entries.remove(entries.len().saturating_sub(2))),
+            (Self::Foreign, Some(mut last)) => {
+                last.log_id.leader_id.term += 7;
+                *entries.last_mut().unwrap() = last;
+            }
+            (Self::More, Some(mut last)) => {
+                last.log_id.index += 1;
+                entries.push(last);
+            }
+        }
+        entries
+    }
 }
 
 #[derive(Default)]
@@ -109,6 +153,10 @@ struct LogInner {
 pub struct MemLog {
     inner: Arc<Mutex<LogInner>>,
     pub append_gate: Gate,
+    pub vote_gate: Gate,
+    pub commit_gate: Gate,
+    /// Reads for peers.
+    pub read_gate: Gate,
 }
 
 impl MemLog {
@@ -140,7 +188,9 @@ impl MemLog {
         inner.entries.split_off(&end);
         inner.withheld.clear();
         inner.faults = LogFaults { forget_committed: inner.faults.forget_committed, ..LogFaults::default() };
-        self.append_gate.open();
+        for gate in [&self.append_gate, &self.vote_gate, &self.commit_gate, &self.read_gate] {
+            gate.open();
+        }
     }
 
     pub fn last(&self) -> Option<Id> {
@@ -160,6 +210,26 @@ impl MemLog {
     pub fn vote(&self) -> Option<VoteOf<Types>> {
         self.lock().vote
     }
+
+    /// The entries that the log holds.
+    pub fn entries(&self) -> Vec<EntryOf<Types>> {
+        self.lock().entries.values().cloned().collect()
+    }
+
+    pub fn purged(&self) -> Option<Id> {
+        self.lock().purged
+    }
+
+    /// The disk loses its vote, and holds this one.
+    pub fn set_vote(&self, vote: Option<VoteOf<Types>>) {
+        self.lock().vote = vote;
+    }
+
+    /// Drops the callbacks that were held back.
+    pub fn forget_withheld(&self) {
+        let withheld = std::mem::take(&mut self.lock().withheld);
+        drop(withheld);
+    }
 }
 
 impl RaftLogReader<Types> for MemLog {
@@ -172,6 +242,50 @@ impl RaftLogReader<Types> for MemLog {
             return Err(fault("read"));
         }
         Ok(inner.entries.range(range).map(|(_, entry)| entry.clone()).collect())
+    }
+
+    async fn limited_get_log_entries(
+        &mut self,
+        start: u64,
+        end: u64,
+    ) -> Result<Vec<EntryOf<Types>>, io::Error> {
+        self.read_gate.pass().await;
+        let entries = self.try_get_log_entries(start..end).await?;
+        let lie = self.lock().faults.lie_to_peers;
+        Ok(lie.map_or_else(|| entries.clone(), |lie| lie.tell(entries.clone())))
+    }
+
+    async fn entries_stream<RB>(
+        &mut self,
+        range: RB,
+    ) -> impl Stream<Item = Result<EntryOf<Types>, io::Error>> + Send
+    where
+        RB: RangeBounds<u64> + Clone + Debug + Send,
+    {
+        let read = self.try_get_log_entries(range).await;
+        let lie = self.lock().faults.lie_to_machine;
+        let entries = match read {
+            Ok(entries) => {
+                let told = lie.map_or_else(|| entries.clone(), |lie| lie.tell(entries.clone()));
+                told.into_iter().map(Ok).collect()
+            }
+            Err(error) => vec![Err(error)],
+        };
+        futures_util::stream::iter(entries)
+    }
+
+    async fn get_key_log_ids(&mut self, range: RangeInclusive<Id>) -> Result<Vec<Id>, io::Error> {
+        let told = self.lock().faults.key_ids.clone();
+        let (first, last) = range.into_inner();
+        let entries = self.try_get_log_entries(first.index..=last.index).await?;
+        let mut ends: Vec<Id> = Vec::new();
+        for entry in entries {
+            if ends.last().is_some_and(|end| end.leader_id == entry.log_id.leader_id) {
+                ends.pop();
+            }
+            ends.push(entry.log_id);
+        }
+        Ok(told.unwrap_or(ends))
     }
 
     async fn read_vote(&mut self) -> Result<Option<VoteOf<Types>>, io::Error> {
@@ -192,6 +306,7 @@ impl RaftLogStorage<Types> for MemLog {
     }
 
     async fn save_vote(&mut self, vote: &VoteOf<Types>) -> Result<(), io::Error> {
+        self.vote_gate.pass().await;
         let mut inner = self.lock();
         if inner.faults.vote {
             return Err(fault("vote"));
@@ -201,6 +316,7 @@ impl RaftLogStorage<Types> for MemLog {
     }
 
     async fn save_committed(&mut self, committed: Option<Id>) -> Result<(), io::Error> {
+        self.commit_gate.pass().await;
         let mut inner = self.lock();
         if !inner.faults.forget_committed {
             inner.committed = committed;
@@ -231,6 +347,9 @@ impl RaftLogStorage<Types> for MemLog {
                 inner.entries.insert(entry.index(), entry);
             }
             let end = inner.entries.keys().next_back().map_or(0, |last| last + 1);
+            if inner.faults.drop_callbacks {
+                return Ok(());
+            }
             if inner.faults.withhold {
                 inner.withheld.push((end, callback));
                 return Ok(());
@@ -272,6 +391,14 @@ pub struct MachineFaults {
     pub build: bool,
     pub panic_in_build: bool,
     pub install: bool,
+    /// Applies one entry of those it is given, and leaves the others.
+    pub leaves: bool,
+    /// Drops the answer to this number.
+    pub mute_at: Option<u64>,
+    /// Has no time to build a snapshot.
+    pub no_builder: bool,
+    /// There is no snapshot any more, whatever was built.
+    pub no_snapshot: bool,
 }
 
 #[derive(Default)]
@@ -282,6 +409,8 @@ struct MachineInner {
     /// Every number applied to this very state, in order; a snapshot brings none.
     seen: Vec<u64>,
     snapshot: Option<SnapshotOf<Types, u64>>,
+    /// Whether each request for a builder was forced.
+    asked_to_build: Vec<bool>,
     faults: MachineFaults,
 }
 
@@ -309,6 +438,11 @@ impl Machine {
 
     pub fn seen(&self) -> Vec<u64> {
         self.lock().seen.clone()
+    }
+
+    /// The requests for a builder so far: whether each was forced.
+    pub fn asked_to_build(&self) -> Vec<bool> {
+        self.lock().asked_to_build.clone()
     }
 
     /// The snapshot that a restart finds.
@@ -384,13 +518,26 @@ impl RaftStateMachine<Types> for Machine {
                 }
                 EntryPayload::Blank => {}
             }
-            let sum = inner.sum;
+            let (sum, leaves) = (inner.sum, inner.faults.leaves);
+            let mute = inner.faults.mute_at.is_some() && inner.seen.last().copied() == inner.faults.mute_at;
             drop(inner);
-            if let Some(responder) = responder {
+            if let Some(responder) = responder.filter(|_| !mute) {
                 responder.send(sum);
+            }
+            if leaves {
+                return Ok(());
             }
         }
         Ok(())
+    }
+
+    async fn try_create_snapshot_builder(&mut self, force: bool) -> Option<Builder> {
+        let none = {
+            let mut inner = self.lock();
+            inner.asked_to_build.push(force);
+            inner.faults.no_builder
+        };
+        if none { None } else { Some(self.get_snapshot_builder().await) }
     }
 
     async fn get_snapshot_builder(&mut self) -> Builder {
@@ -414,6 +561,7 @@ impl RaftStateMachine<Types> for Machine {
     }
 
     async fn get_current_snapshot(&mut self) -> Result<Option<SnapshotOf<Types, u64>>, io::Error> {
-        Ok(self.lock().snapshot.clone())
+        let inner = self.lock();
+        Ok(inner.snapshot.clone().filter(|_| !inner.faults.no_snapshot))
     }
 }
