@@ -27,10 +27,7 @@ pub const CHUNK_BYTES: u64 = 64;
 /// Starts a node, which other nodes reach by `router`; returns it with its map.
 ///
 /// Fails if the settings contradict each other, or the stores themselves; these are in memory and new.
-pub async fn start(
-    id: NodeId,
-    router: &Router,
-) -> Result<(Raft, StateMachine), Box<dyn std::error::Error>> {
+pub async fn start(id: NodeId, router: &Router) -> Result<(Raft, StateMachine), Box<dyn std::error::Error>> {
     let config = Config {
         snapshot_max_chunk_size: CHUNK_BYTES,
         // A chunk must be answered within this time, or it is sent again.
