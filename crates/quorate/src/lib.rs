@@ -7,7 +7,8 @@
 //! [`RaftStateMachine`]: storage::RaftStateMachine
 #![forbid(unsafe_code)]
 
-mod macros;
+mod declare;
+mod removed_features;
 
 mod backoff;
 pub mod base;
@@ -60,10 +61,14 @@ pub mod error {
     pub use crate::errors::*;
 }
 
+pub extern crate quorate_macros as macros;
 pub extern crate quorate_rt as rt;
 
 pub use anyerror;
 pub use anyerror::AnyError;
+#[deprecated(note = "use `macros`")]
+pub use quorate_macros as openraft_macros;
+pub use quorate_macros::add_async_trait;
 pub use quorate_rt::AsyncRuntime;
 pub use quorate_rt::Instant;
 pub use quorate_rt::WatchSender;
