@@ -29,6 +29,7 @@ pub mod errors;
 mod extensions;
 mod host;
 pub mod impls;
+mod inspect;
 mod leader;
 mod leader_change;
 pub mod log_id;

@@ -21,6 +21,8 @@ use crate::errors::Fatal;
 use crate::log_id::LogIdOptionExt;
 use crate::type_config::RaftTypeConfig;
 use crate::type_config::alias::InstantOf;
+#[cfg(feature = "metrics-logids")]
+use crate::type_config::alias::LogIdListOf;
 use crate::type_config::alias::LogIdOf;
 use crate::type_config::alias::NodeIdOf;
 use crate::type_config::alias::SerdeInstantOf;
@@ -62,6 +64,10 @@ pub struct RaftMetrics<C: RaftTypeConfig> {
     pub snapshot: Option<LogIdOf<C>>,
     /// The last entry that was removed from the log.
     pub purged: Option<LogIdOf<C>>,
+    /// The ids of all entries of the log. It is not sent.
+    #[cfg(feature = "metrics-logids")]
+    #[cfg_attr(feature = "serde", serde(skip))]
+    pub log_id_list: LogIdListOf<C>,
     /// Its role.
     pub state: ServerState,
     /// The leader that it follows, or itself.
@@ -98,6 +104,8 @@ impl<C: RaftTypeConfig> RaftMetrics<C> {
             last_applied: None,
             snapshot: None,
             purged: None,
+            #[cfg(feature = "metrics-logids")]
+            log_id_list: Default::default(),
             state: ServerState::Learner,
             current_leader: None,
             millis_since_quorum_ack: None,
@@ -174,6 +182,10 @@ pub struct RaftDataMetrics<C: RaftTypeConfig> {
     pub snapshot: Option<LogIdOf<C>>,
     /// The last entry that was removed from the log.
     pub purged: Option<LogIdOf<C>>,
+    /// The ids of all entries of the log. It is not sent.
+    #[cfg(feature = "metrics-logids")]
+    #[cfg_attr(feature = "serde", serde(skip))]
+    pub log_id_list: LogIdListOf<C>,
     /// How long ago a quorum was heard of when this was published, in milliseconds; on the leader.
     #[deprecated(note = "use `last_quorum_acked`")]
     pub millis_since_quorum_ack: Option<u64>,
@@ -196,6 +208,8 @@ impl<C: RaftTypeConfig> Default for RaftDataMetrics<C> {
             last_applied: None,
             snapshot: None,
             purged: None,
+            #[cfg(feature = "metrics-logids")]
+            log_id_list: Default::default(),
             millis_since_quorum_ack: None,
             last_quorum_acked: None,
             replication: None,

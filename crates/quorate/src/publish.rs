@@ -20,6 +20,8 @@ use crate::progress::LogIdProgress;
 use crate::progress::LogProgress;
 use crate::progress::VoteProgress;
 use crate::progress::WatchProgress;
+#[cfg(feature = "metrics-logids")]
+use crate::raft_state::LogIdList;
 use crate::runtime::WatchSender;
 use crate::type_config::RaftTypeConfig;
 use crate::type_config::TypeConfigExt;
@@ -169,6 +171,8 @@ fn metrics_of<C: RaftTypeConfig>(host: &Host<C>, state: &State<C>, now: Time) ->
         last_applied: replica.applied().cloned(),
         snapshot: replica.snapshot().cloned(),
         purged: replica.purged().cloned(),
+        #[cfg(feature = "metrics-logids")]
+        log_id_list: LogIdList { log: replica.log().clone() },
         state: server_state(state),
         current_leader: replica.leader().cloned(),
         millis_since_quorum_ack: acked.map(|acked| now.since(acked).as_millis() as u64),
@@ -224,6 +228,8 @@ fn data_of<C: RaftTypeConfig>(metrics: &RaftMetrics<C>, last_log: Option<LogIdOf
         last_applied: metrics.last_applied.clone(),
         snapshot: metrics.snapshot.clone(),
         purged: metrics.purged.clone(),
+        #[cfg(feature = "metrics-logids")]
+        log_id_list: metrics.log_id_list.clone(),
         millis_since_quorum_ack: metrics.millis_since_quorum_ack,
         last_quorum_acked: metrics.last_quorum_acked,
         replication: metrics.replication.clone(),

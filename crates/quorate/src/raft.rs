@@ -138,6 +138,8 @@ where
     pub(crate) incoming: Incoming<C, SM>,
     /// Held while a snapshot is received: the replica takes one at a time.
     pub(crate) installing: Arc<MutexOf<C, ()>>,
+    /// Held while a closure looks at the state.
+    pub(crate) inspecting: MutexOf<C, ()>,
     pub(crate) receivers: Receivers<C>,
     extensions: Extensions,
     start: StdMutex<Option<Start<C>>>,
@@ -257,6 +259,7 @@ where
                 commands,
                 incoming,
                 installing: Arc::new(C::mutex(())),
+                inspecting: C::mutex(()),
                 receivers,
                 extensions: Extensions::default(),
                 start: StdMutex::new(Some(start)),
@@ -437,6 +440,7 @@ where
     /// Runs `f` with the state machine, between two batches of entries, and returns what it returns.
     pub async fn with_state_machine<F, V>(&self, f: F) -> Result<V, Fatal<C>>
     where
+        SM: OptionalSend + 'static,
         F: FnOnce(&mut SM) -> BoxFuture<'_, V> + OptionalSend + 'static,
         V: OptionalSend + 'static,
     {
@@ -457,6 +461,7 @@ where
     /// Runs `f` with the state machine, between two batches of entries; returns when it is queued.
     pub async fn external_state_machine_request<F>(&self, f: F) -> Result<(), Fatal<C>>
     where
+        SM: OptionalSend + 'static,
         F: FnOnce(&mut SM) -> BoxFuture<'_, ()> + OptionalSend + 'static,
     {
         let command = Command(Box::new(f));

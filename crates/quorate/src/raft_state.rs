@@ -45,7 +45,6 @@ pub struct RaftState<C: RaftTypeConfig> {
 
 impl<C: RaftTypeConfig> RaftState<C> {
     /// The state of a running node, as seen under its lock.
-    #[expect(dead_code, reason = "for the calls that look into a running node")]
     pub(crate) fn of_node(host: &Host<C>, state: &State<C>) -> Self {
         let replica = &state.replica;
         let vote = replica.vote().clone();

@@ -104,10 +104,10 @@ impl<C: RaftTypeConfig> StorageError<C> {
         Self::new(ErrorSubject::Store, ErrorVerb::Write, source)
     }
 
-    /// The same as an I/O error.
-    #[deprecated(note = "use `io::Error::from`")]
-    pub fn into_io(self) -> io::Error {
-        self.into()
+    /// The same. It once took one kind of storage error out of several.
+    #[deprecated(note = "there is one kind of storage error")]
+    pub fn into_io(self) -> Option<Self> {
+        Some(self)
     }
 }
 

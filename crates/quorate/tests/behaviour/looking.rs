@@ -143,6 +143,19 @@ async fn members_are_those_of_the_last_membership_in_the_log() {
     soon(change).await.unwrap().unwrap();
 }
 
+#[cfg(feature = "metrics-logids")]
+#[tokio::test(start_paused = true)]
+async fn metrics_list_the_ids_of_all_entries() {
+    let mut cluster = Cluster::new(config());
+    let leader = cluster.found([1]).await;
+    let last = leader.client_write(Add(1)).await.unwrap().log_id;
+    let metrics = leader.wait(PATIENCE).applied_index(Some(last.index), "applied").await.unwrap();
+    assert_eq!(metrics.log_id_list.last(), Some(&last));
+    assert_eq!(metrics.log_id_list.get(0).unwrap().committed_leader_id().term, 0);
+    assert_eq!(metrics.log_id_list.purged(), None);
+    assert_eq!(leader.data_metrics().borrow_watched().log_id_list, metrics.log_id_list);
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_extension_belongs_to_all_handles_of_a_node() {
     let mut cluster = Cluster::new(config());

@@ -11,6 +11,7 @@ mod elections;
 mod everyday;
 mod failures;
 mod hangs;
+mod inspecting;
 mod leading;
 mod looking;
 mod membership;
