@@ -12,7 +12,8 @@ impl<L: RaftLeaderId> Replica<L> {
     pub(crate) fn want_snapshot_by_policy(&mut self) {
         let Some(after) = self.options.snapshot_after else { return };
         let since = next_index(self.snapshot.as_ref()).max(self.snapshot_tried);
-        let due = next_index(self.committed.as_ref()) >= since.saturating_add(after);
+        // A policy of no entries at all would build without end.
+        let due = next_index(self.committed.as_ref()) >= since.saturating_add(after.max(1));
         self.snapshot_wanted |= due;
     }
 

@@ -115,7 +115,7 @@ impl<L: RaftLeaderId> Replica<L> {
         let log_id = LogId::new(founder, 0);
         self.log.extend_to(log_id.clone());
         self.memberships.push(Placed::new(Some(log_id.clone()), membership));
-        self.push_append(0);
+        self.push_append(0, u64::MAX);
         self.campaign(now, dice, false, false);
         Ok(log_id)
     }
@@ -377,7 +377,7 @@ impl<L: RaftLeaderId> Replica<L> {
     pub(crate) fn append_blank(&mut self) -> LogId<L::Committed> {
         let log_id = LogId::new(self.vote.leader_id.to_committed(), self.log.next_index());
         self.log.extend_to(log_id.clone());
-        self.push_append(log_id.index);
+        self.push_append(log_id.index, u64::MAX);
         self.born.push(Born::Blank(log_id.clone()));
         log_id
     }

@@ -141,7 +141,7 @@ impl<L: RaftLeaderId> Replica<L> {
                 self.memberships.push(placed.clone());
             }
         }
-        self.push_append(index);
+        self.push_append(index, u64::MAX);
         true
     }
 

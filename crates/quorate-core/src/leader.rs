@@ -162,6 +162,7 @@ impl<L: RaftLeaderId> Replica<L> {
         let Role::Leader(leader) = &mut self.role else { return };
         if leader.transfer.is_none() && self.options.heartbeat && now >= leader.next_heartbeat {
             leader.next_heartbeat = now + self.options.heartbeat_interval;
+            self.heartbeat_rounds = self.heartbeat_rounds.saturating_add(1);
             let least = self.options.heartbeat_min_interval;
             for progress in leader.peers.values_mut().filter(|_| !quiet) {
                 let recent = progress.acked_time.is_some_and(|acked| now < acked + least);
@@ -216,6 +217,11 @@ impl<L: RaftLeaderId> Replica<L> {
 
     /// Why this node does not take proposals now.
     pub fn refusal(&self, now: Time) -> Option<Refusal<L>> {
+        self.role_refusal().or_else(|| (!self.lease_is_valid(now)).then_some(Refusal::LeaseExpired))
+    }
+
+    /// Why this node takes no proposals, whatever the time: it does not lead, or is about to lead no more.
+    pub fn role_refusal(&self) -> Option<Refusal<L>> {
         let Some(leader) = self.leading() else {
             let known = self.leader().filter(|id| **id != self.id);
             return Some(Refusal::NotLeader(known.cloned()));
@@ -223,10 +229,7 @@ impl<L: RaftLeaderId> Replica<L> {
         if let Some(to) = leader.transferring_to() {
             return Some(Refusal::Transferring(to.clone()));
         }
-        if leader.stepping_down_at.is_some() {
-            return Some(Refusal::NotLeader(None));
-        }
-        (!self.lease_is_valid(now)).then_some(Refusal::LeaseExpired)
+        leader.stepping_down_at.is_some().then_some(Refusal::NotLeader(None))
     }
 
     /// Takes `count` entries, at least one, whose payload the caller holds, into the log.
@@ -241,7 +244,7 @@ impl<L: RaftLeaderId> Replica<L> {
         let last = first.checked_add(count.saturating_sub(1)).filter(|last| *last < u64::MAX);
         let last = LogId::new(self.vote.leader_id.to_committed(), last.ok_or(Refusal::LogFull)?);
         self.log.extend_to(last.clone());
-        self.push_append(first);
+        self.push_append(first, self.options.proposals_together_max);
         Ok(last)
     }
 

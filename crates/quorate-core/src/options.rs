@@ -97,6 +97,8 @@ pub struct Options {
     pub apply_entries_max: u64,
     /// Most entries handed to the log store at once.
     pub write_entries_max: u64,
+    /// Most proposals handed to the log store at once; no more than `write_entries_max` in any case.
+    pub proposals_together_max: u64,
     /// Build a snapshot when this many entries were committed since the last; `None` builds on demand alone.
     pub snapshot_after: Option<u64>,
     /// Entries kept behind the snapshot for peers that lag a little.
@@ -129,6 +131,7 @@ impl Default for Options {
             inflight_bytes_max: 16 << 20,
             apply_entries_max: 4096,
             write_entries_max: 4096,
+            proposals_together_max: 4096,
             snapshot_after: Some(5000),
             keep_in_log: 1000,
             purge_batch: 1,

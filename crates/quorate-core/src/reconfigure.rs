@@ -29,23 +29,32 @@ pub enum ChangeRefusal<L: RaftLeaderId> {
 }
 
 impl<L: RaftLeaderId> Replica<L> {
+    /// Whether the membership in force is not committed yet: no other may follow it.
+    pub fn is_changing(&self) -> bool {
+        self.memberships.effective().log_id.as_ref() > self.committed.as_ref()
+    }
+
+    /// This leader's first entry, as long as no quorum is known to hold it; `None` on others.
+    ///
+    /// Until it is committed, a leader that was replaced may hold a membership of its own that is not committed, and
+    /// whose quorums need not meet those of a third one.
+    pub fn uncommitted_first(&self) -> Option<&LogId<L::Committed>> {
+        let first = &self.leading()?.first;
+        (self.cluster_committed.as_ref() < Some(first)).then_some(first)
+    }
+
     /// Why `next` cannot be proposed now; `None` if it can.
     pub fn change_refusal(&self, now: Time, next: &Membership<L::NodeId>) -> Option<ChangeRefusal<L>> {
         if let Some(refusal) = self.refusal(now) {
             return Some(ChangeRefusal::Refused(refusal));
         }
-        let effective = self.memberships.effective();
-        let first = self.leading().map(|leader| leader.first.clone());
-        if effective.log_id.as_ref() > self.committed.as_ref() {
+        if let Some(first) = self.uncommitted_first() {
+            return Some(ChangeRefusal::UncommittedLeader { first: first.clone() });
+        }
+        if self.is_changing() {
             return Some(ChangeRefusal::InProgress);
         }
-        match first {
-            Some(first) if self.committed.as_ref() < Some(&first) => {
-                return Some(ChangeRefusal::UncommittedLeader { first });
-            }
-            _ => {}
-        }
-        (!effective.membership.may_be_followed_by(next)).then_some(ChangeRefusal::Unsafe)
+        (!self.effective().may_be_followed_by(next)).then_some(ChangeRefusal::Unsafe)
     }
 
     /// Takes an entry with this membership into the log; it is in force from now on (thesis §4.1).
@@ -73,6 +82,9 @@ impl<L: RaftLeaderId> Replica<L> {
         finish: Option<bool>,
     ) {
         debug_assert!(next.is_valid(), "I12: there is someone to vote");
+        debug_assert!(self.effective().may_be_followed_by(&next), "I12: any two quorums share a node");
+        debug_assert!(!self.is_changing(), "I12: one change follows another when it is committed");
+        debug_assert!(self.uncommitted_first().is_none(), "I12: a leader first commits an entry of its own");
         debug_assert!(self.log.last() == Some(&log_id), "I12: the last membership in the log is in force");
         self.memberships.push(Placed::new(Some(log_id.clone()), next));
         if let Role::Leader(leader) = &mut self.role {
@@ -85,16 +97,15 @@ impl<L: RaftLeaderId> Replica<L> {
     /// A joint configuration that is committed is ended by the uniform one.
     pub(crate) fn finish_joint(&mut self) {
         let effective = self.memberships.effective();
-        let Some(Leader { finish: Some(retain), first, transfer: None, .. }) = self.leading() else { return };
-        let settled =
-            effective.log_id.as_ref() <= self.committed.as_ref() && Some(first) <= self.committed.as_ref();
+        let Some(Leader { finish: Some(retain), transfer: None, .. }) = self.leading() else { return };
+        let settled = !self.is_changing() && self.uncommitted_first().is_none();
         if !settled || !effective.membership.is_joint() || self.log.next_index() == u64::MAX {
             return;
         }
         let next = effective.membership.to_uniform(*retain);
         let log_id = LogId::new(self.vote.leader_id.to_committed(), self.log.next_index());
         self.log.extend_to(log_id.clone());
-        self.push_append(log_id.index);
+        self.push_append(log_id.index, u64::MAX);
         self.put_in_force(log_id.clone(), next, None);
         let membership = self.effective().clone();
         self.born.push(Born::Membership(log_id, membership));
@@ -113,10 +124,22 @@ impl<L: RaftLeaderId> Replica<L> {
         }
     }
 
+    /// The operator wants a leader to go that the committed configuration no longer holds, whatever the settings say.
+    ///
+    /// Does nothing on anyone else: what another node is follows from its vote and the membership in force.
+    pub fn refresh(&mut self) {
+        if self.is_removed_leader() {
+            self.resign();
+        }
+    }
+
+    fn is_removed_leader(&self) -> bool {
+        self.leading().is_some() && !self.is_changing() && !self.effective().contains(&self.id)
+    }
+
     /// A leader outside the committed configuration hands over to the best voter, then steps down (thesis §4.2.2).
     pub(crate) fn leave_if_removed(&mut self, now: Time) {
-        let committed = self.memberships.effective().log_id.as_ref() <= self.committed.as_ref();
-        let removed = committed && !self.effective().contains(&self.id);
+        let removed = self.is_removed_leader();
         let after = self.options.removed_leader_step_down.filter(|_| removed);
         let effective = self.effective().clone();
         let Role::Leader(leader) = &mut self.role else { return };

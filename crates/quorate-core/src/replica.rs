@@ -201,6 +201,8 @@ pub struct Replica<L: RaftLeaderId> {
     pub(crate) purge_end: u64,
     pub(crate) purge_done: Option<LogId<L::Committed>>,
 
+    /// How often heartbeats came due by time.
+    pub(crate) heartbeat_rounds: u64,
     pub(crate) born: Vec<Born<L>>,
     pub(crate) events: Vec<Event<L>>,
     pub(crate) broken: Option<Broken>,
@@ -252,6 +254,7 @@ impl<L: RaftLeaderId> Replica<L> {
             installing: None,
             purge_end: stored.log.first_index(),
             purge_done: stored.log.purged().cloned(),
+            heartbeat_rounds: 0,
             born: Vec::new(),
             events: Vec::new(),
             broken: None,
@@ -365,6 +368,11 @@ impl<L: RaftLeaderId> Replica<L> {
         }
     }
 
+    /// How often heartbeats came due by time, over all leaderships.
+    pub fn heartbeat_rounds(&self) -> u64 {
+        self.heartbeat_rounds
+    }
+
     // --- What it asks for.
 
     /// Which loops have something to pull, peers excepted.
@@ -384,6 +392,11 @@ impl<L: RaftLeaderId> Replica<L> {
             return Some(Write::Committed { commit });
         }
         self.writes.pop_front()
+    }
+
+    /// Whether the next write is an append of which the caller may wait to see more entries join it.
+    pub fn append_is_next(&self) -> bool {
+        self.commit_to_save().is_none() && matches!(self.writes.front(), Some(Write::Append { .. }))
     }
 
     /// The next committed entries for the state machine, at most the configured number.
@@ -506,21 +519,36 @@ impl<L: RaftLeaderId> Replica<L> {
         self.unflushed.push_back((self.seq, point));
     }
 
-    /// Queues the entries from `first` to the end of the log, behind or together with the append before them.
-    pub(crate) fn push_append(&mut self, first: u64) {
-        let Some(end) = self.log.last().cloned() else { return };
+    /// Queues the entries from `first` to the end of the log, behind or together with the append before them, at most
+    /// `together_max` in one.
+    pub(crate) fn push_append(&mut self, first: u64, together_max: u64) {
+        let max = self.options.write_entries_max.min(together_max).max(1);
+        let (mut begin, end) = (first, self.log.next_index());
+        while begin < end {
+            let joined = match self.writes.back() {
+                Some(Write::Append { first, last, .. }) if last.index.checked_add(1) == Some(begin) => {
+                    begin.saturating_sub(*first)
+                }
+                _ => max,
+            };
+            let room = max.saturating_sub(joined);
+            let upto = begin.saturating_add(if room > 0 { room } else { max }).min(end);
+            let Some(upto_id) = self.log.before(upto) else { return };
+            self.push_one_append(begin, upto_id, room > 0);
+            begin = upto;
+        }
+    }
+
+    fn push_one_append(&mut self, first: u64, upto: LogId<L::Committed>, joins: bool) {
         self.seq = self.seq.saturating_add(1);
-        let max = self.options.write_entries_max.max(1);
-        let point = FlushPoint { vote: self.vote.clone(), last: Some(end.clone()) };
+        let point = FlushPoint { vote: self.vote.clone(), last: Some(upto.clone()) };
         match self.writes.back_mut() {
-            Some(Write::Append { seq, first: begin, last })
-                if last.index.checked_add(1) == Some(first) && end.index.saturating_sub(*begin) < max =>
-            {
+            Some(Write::Append { seq, last, .. }) if joins => {
                 *seq = self.seq;
-                *last = end;
+                *last = upto;
                 self.unflushed.pop_back();
             }
-            _ => self.writes.push_back(Write::Append { seq: self.seq, first, last: end }),
+            _ => self.writes.push_back(Write::Append { seq: self.seq, first, last: upto }),
         }
         self.unflushed.push_back((self.seq, point));
     }
@@ -653,6 +681,12 @@ impl<L: RaftLeaderId> Replica<L> {
         }
         if self.log.last().is_some_and(|last| last.leader_id > own) {
             return Err(Broken { invariant: "I3", rule: "no entry is newer than its leader" });
+        }
+        if self.uncommitted_first().is_none() && self.memberships.pending().count() > 1 {
+            return Err(Broken {
+                invariant: "I12",
+                rule: "one change of members follows another when it is committed",
+            });
         }
         for progress in leader.peers().map(|(_, progress)| progress) {
             if progress.matched().is_some_and(|matched| !self.log.has(matched)) {

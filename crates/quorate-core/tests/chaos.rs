@@ -39,6 +39,9 @@ const RECOVERY_MS_MAX: u64 = 30_000;
 struct Faults {
     /// Time goes from deadline to deadline, and slowly, so that much happens between two of them.
     siege: bool,
+    /// Four voters, of which every new leader at once wants one more or one less: the size at which the quorums of two
+    /// single steps from the same membership can miss each other (raft-dev, July 2015).
+    hasty: bool,
     drop: u64,
     duplicate: u64,
     give_up: u64,
@@ -69,8 +72,10 @@ fn faults(dice: &mut Dice) -> Faults {
     let (change, transfer, elect) = (rate(6, 20), rate(4, 15), rate(2, 10));
     let snapshot = rate(5, 20);
     let siege = dice.chance(1, 4);
+    let hasty = siege && dice.chance(1, 2);
     let faults = Faults {
         siege: false,
+        hasty: false,
         drop,
         duplicate,
         give_up,
@@ -94,7 +99,7 @@ fn faults(dice: &mut Dice) -> Faults {
     }
     // All works well and swiftly, but for links that stay cut for long: two leaders, each with somebody to talk to.
     let partition = 10 + dice.below(20);
-    Faults { siege, drop: 0, crash: 0, partition, heal: 2, eager: 8, ..faults }
+    Faults { siege, hasty, drop: 0, crash: 0, partition, heal: 2, eager: 8, ..faults }
 }
 
 fn options(dice: &mut Dice) -> Options {
@@ -110,6 +115,7 @@ fn options(dice: &mut Dice) -> Options {
         inflight_bytes_max: 100 * (1 + dice.below(16)),
         apply_entries_max: 1 + dice.below(8),
         write_entries_max: 1 + dice.below(8),
+        proposals_together_max: 1 + dice.below(8),
         snapshot_after: dice.chance(2, 3).then(|| 3 + dice.below(20)),
         keep_in_log: dice.below(8),
         purge_batch: 1 + dice.below(3),
@@ -123,6 +129,8 @@ struct Chaos<L: Ids> {
     faults: Faults,
     /// Faults come in storms; in the calm between them the cluster gets somewhere.
     storm: bool,
+    /// Some joint membership is left to the operator to end.
+    by_hand: bool,
 }
 
 impl<L: Ids> Chaos<L> {
@@ -131,7 +139,7 @@ impl<L: Ids> Chaos<L> {
         let mut cluster: Cluster<L> = Cluster::new(options, seed, trace);
         cluster.say(|| format!("{:?}", cluster.options));
         cluster.say(|| format!("{faults:?}"));
-        let voters = 1 + dice.below(5);
+        let voters = if faults.hasty { 4 } else { 1 + dice.below(5) };
         for _ in 0..voters + dice.below(3) {
             let drift_ppm = dice.below(80_000) as i64 - 40_000;
             cluster.add_node(Clock { drift_ppm, offset_us: dice.below(1_000_000_000) });
@@ -141,7 +149,7 @@ impl<L: Ids> Chaos<L> {
         if dice.chance(1, 4) && voters > 1 {
             cluster.initialize(2, members);
         }
-        Self { cluster, dice, faults, storm: false }
+        Self { cluster, dice, faults, storm: false, by_hand: false }
     }
 
     fn any_up(&mut self) -> Option<u64> {
@@ -328,6 +336,9 @@ impl<L: Ids> Chaos<L> {
         if self.dice.chance(self.faults.partition, 1000) {
             self.partition();
         }
+        if self.faults.hasty {
+            self.haste();
+        }
         self.operator();
         if self.dice.chance(1, 3) {
             self.mend();
@@ -403,6 +414,11 @@ impl<L: Ids> Chaos<L> {
             let pre_vote = self.dice.chance(1, 2);
             self.cluster.elect(id, pre_vote);
         }
+        if self.dice.chance(self.faults.change, 1000)
+            && let Some(leader) = self.any_leader()
+        {
+            self.cluster.refresh(leader);
+        }
         if self.dice.chance(self.faults.snapshot, 1000)
             && let Some(id) = self.any_up()
         {
@@ -413,6 +429,26 @@ impl<L: Ids> Chaos<L> {
                 self.cluster.settle(id);
             }
         }
+    }
+
+    /// One voter more or less, as soon as someone leads.
+    fn haste(&mut self) {
+        let Some(leader) = self.any_leader() else { return };
+        let new = self.cluster.node(leader).replica.uncommitted_first().is_some();
+        if self.dice.chance(if new { 500 } else { 5 }, 1000) {
+            let effective = &self.cluster.node(leader).replica.effective_membership().membership;
+            let (voters, learners) = (effective.voters(), effective.learners().clone());
+            let next = Membership::new(vec![self.one_apart(voters)], learners);
+            let _ = self.cluster.change(leader, next, None);
+        }
+    }
+
+    fn one_apart(&mut self, mut voters: BTreeSet<u64>) -> BTreeSet<u64> {
+        let node = *self.dice.pick(&self.cluster.ids()).unwrap();
+        if !voters.remove(&node) {
+            voters.insert(node);
+        }
+        voters
     }
 
     fn change(&mut self) {
@@ -426,20 +462,26 @@ impl<L: Ids> Chaos<L> {
         if target.is_empty() {
             return;
         }
-        let next = match self.dice.below(3) {
-            0 => {
-                let mut one_apart = current;
-                let node = *self.dice.pick(&ids).unwrap();
-                if !one_apart.remove(&node) {
-                    one_apart.insert(node);
+        let next = match self.dice.below(5) {
+            0 | 1 => Membership::new(vec![self.one_apart(current)], learners),
+            2 => effective.to_uniform(true),
+            3 => {
+                // One of the sets that there are, or one more beside them.
+                let mut sets = effective.configs().to_vec();
+                let at = self.dice.below(sets.len() as u64) as usize;
+                if self.dice.chance(1, 2) {
+                    sets = vec![sets.swap_remove(at)]
+                } else {
+                    sets.push(target)
                 }
-                Membership::new(vec![one_apart], learners)
+                Membership::new(sets, learners)
             }
-            1 => effective.to_uniform(true),
             _ => Membership::new(vec![current, target], learners),
         };
         let retain = self.dice.chance(1, 2);
-        let finish = next.is_joint().then_some(retain);
+        // What an operator appends in single steps, the leader does not end by itself.
+        let finish = (next.is_joint() && self.dice.chance(3, 4)).then_some(retain);
+        self.by_hand |= next.is_joint() && finish.is_none();
         let _ = self.cluster.change(leader, next, finish);
     }
 
@@ -469,6 +511,9 @@ impl<L: Ids> Chaos<L> {
                     let in_step = members.iter().all(|id| cluster.node(*id).sm.next() > goal);
                     if in_step && !membership.is_joint() {
                         return;
+                    }
+                    if self.by_hand && membership.is_joint() {
+                        let _ = cluster.change(leader, membership.to_uniform(true), None);
                     }
                 }
                 _ => goal = cluster.propose(leader, 1).ok().map(|log_id| log_id.index),

@@ -84,6 +84,12 @@ impl<L: Ids> Cluster<L> {
         self.settle(id);
     }
 
+    /// The operator wants a removed leader to go.
+    pub fn refresh(&mut self, id: u64) {
+        self.replica(id).refresh();
+        self.settle(id);
+    }
+
     pub fn elect(&mut self, id: u64, pre_vote: bool) {
         let (now, dice) = (self.node(id).clock.at(self.now_us), self.dice.roll());
         self.replica(id).elect(now, dice, pre_vote);
