@@ -44,6 +44,9 @@ use crate::vote::RaftVote;
 /// Entries looked at together on the way back through the log.
 const SCAN_ENTRIES: u64 = 64;
 
+/// Most entries in one append to the log store where the configuration names no number.
+const APPEND_ENTRIES_MAX: u64 = 4096;
+
 /// Entries applied again together.
 const REAPPLY_ENTRIES: u64 = 64;
 
@@ -319,7 +322,7 @@ pub(crate) fn options_of(config: &Config) -> Options {
         election_timeout_min: millis(config.election_timeout_min),
         election_timeout_max: millis(config.election_timeout_max),
         lease: millis(config.election_timeout_max),
-        heartbeat_interval: millis(config.heartbeat_interval),
+        heartbeat_interval: config.heartbeat_interval(),
         heartbeat_min_interval: millis(config.heartbeat_min_interval.unwrap_or(0)),
         quorum_loss_probe_interval: config.quorum_loss_probe_interval.map(millis),
         pre_vote: config.enable_pre_vote.unwrap_or(false),
@@ -335,6 +338,8 @@ pub(crate) fn options_of(config: &Config) -> Options {
         // A leader whose disk hangs still sends heartbeats: without this, nobody else would ever lead.
         disk_stall_max: Some(millis(config.election_timeout_max).saturating_mul(2)),
         payload_entries_max: config.max_payload_entries,
+        write_entries_max: config.max_append_entries.unwrap_or(APPEND_ENTRIES_MAX),
+        proposals_together_max: config.api_batch_capacity,
         snapshot_after: match config.snapshot_policy {
             SnapshotPolicy::LogsSinceLast(entries) => Some(entries),
             SnapshotPolicy::Never => None,

@@ -9,6 +9,7 @@ use crate::change_members::next;
 use crate::client::ChangeMembershipOutcome;
 use crate::client::ChangeMembershipRequest;
 use crate::client::ClientWriteResponse;
+use crate::client::ClientWriteResult;
 use crate::client::Precondition;
 use crate::errors::ChangeMembershipError;
 use crate::errors::ClientWriteError;
@@ -29,16 +30,20 @@ use crate::runtime::WatchReceiver;
 use crate::storage::RaftStateMachine;
 use crate::type_config::RaftTypeConfig;
 use crate::type_config::TypeConfigExt;
+use crate::type_config::alias::LogIdOf;
 use crate::type_config::alias::OneshotReceiverOf;
 use crate::type_config::alias::OneshotSenderOf;
 
-type Written<C> = Result<ClientWriteResponse<C>, RaftError<C, ClientWriteError<C>>>;
-type Refused<C> = RaftError<C, ClientWriteError<C>>;
+pub(crate) type Written<C> = Result<ClientWriteResponse<C>, RaftError<C, ClientWriteError<C>>>;
+pub(crate) type Refused<C> = RaftError<C, ClientWriteError<C>>;
+
+/// Where the result of one entry arrives.
+pub(crate) type Answer<C> = OneshotReceiverOf<C, ClientWriteResult<C>>;
 
 /// Where the results of one change arrive: of its first entry, and, if that is joint, of the uniform one behind it.
 struct Steps<C: RaftTypeConfig> {
-    first: OneshotReceiverOf<C, Result<ClientWriteResponse<C>, ClientWriteError<C>>>,
-    uniform: Option<OneshotReceiverOf<C, Result<ClientWriteResponse<C>, ClientWriteError<C>>>>,
+    first: Answer<C>,
+    uniform: Option<Answer<C>>,
 }
 
 impl<C, SM> Raft<C, SM>
@@ -103,16 +108,11 @@ where
         })
     }
 
-    /// A new leader first commits an entry of its own; a change waits for that, for a few elections' time at most.
+    /// A new leader first commits an entry of its own; a change waits for that, for a lease's time at most.
     async fn wait_until_settled(&self) -> Result<(), Refused<C>> {
         let host = &self.inner.host;
-        let unsettled = || {
-            host.look(|state, _| {
-                let leading = state.replica.leading();
-                let settled = leading.is_none_or(|leader| state.replica.committed() >= Some(leader.first()));
-                !settled && state.stopped.is_none()
-            })
-        };
+        let unsettled =
+            || host.look(|state, _| state.stopped.is_none() && state.replica.uncommitted_first().is_some());
         let mut metrics = self.metrics();
         let deadline = C::now() + Duration::from_millis(host.config.election_timeout_max);
         while unsettled() {
@@ -121,10 +121,7 @@ where
         Ok(())
     }
 
-    async fn result_of(
-        &self,
-        result: OneshotReceiverOf<C, Result<ClientWriteResponse<C>, ClientWriteError<C>>>,
-    ) -> Written<C> {
+    pub(crate) async fn result_of(&self, result: Answer<C>) -> Written<C> {
         match result.await {
             Ok(result) => result.map_err(RaftError::APIError),
             Err(_) => Err(RaftError::Fatal(self.inner.host.lost_answer().await)),
@@ -170,18 +167,13 @@ fn begin<C: RaftTypeConfig>(
     let effective = state.effective_membership();
     let current = effective.membership();
     // Whether this node leads, what the caller demands, and whether a change is under way, comes before whether this
-    // one makes sense.
-    if let Some(refusal) = state.replica.refusal(now) {
+    // one makes sense; whether a quorum is heard, which time alone may mend, comes last.
+    if let Some(refusal) = state.replica.role_refusal() {
         return Err(refused(state, ChangeRefusal::Refused(refusal), current, current));
     }
-    let leader = state.replica.leading().map(|leader| &leader.first().leader_id);
-    for precondition in &preconditions {
-        let failed = precondition.check(leader, state.replica.log().last(), effective.log_id().as_ref());
-        failed.map_err(|failed| RaftError::APIError(ClientWriteError::PreconditionFailed(failed)))?;
-    }
-    let unchanged = ids_of::<C>(current);
-    if let Some(refusal) = state.replica.change_refusal(now, &unchanged) {
-        return Err(refused(state, refusal, current, current));
+    ensure_satisfied(state, &preconditions)?;
+    if state.replica.is_changing() {
+        return Err(refused(state, ChangeRefusal::InProgress, current, current));
     }
     let membership = next(current, members, retain)
         .map_err(|error| RaftError::APIError(ClientWriteError::ChangeMembershipError(error)))?;
@@ -191,12 +183,9 @@ fn begin<C: RaftTypeConfig>(
         Ok(log_id) => log_id,
         Err(refusal) => return Err(refused(state, refusal, current, &membership)),
     };
-    let (tx, first) = C::oneshot();
-    state.clients.push(log_id.index, Some(CoreResponder::Oneshot(tx)));
-    state.push_membership(log_id.clone(), membership.clone());
     let (joint_payload, uniform_payload) = payloads.unzip();
     let (payload, later) = if joint { (joint_payload, uniform_payload) } else { (uniform_payload, None) };
-    state.pending.push_back(Pending::Membership(log_id, membership, payload));
+    let first = enter(state, log_id, membership, payload);
     let uniform = joint.then(|| {
         state.finish_payload = later;
         let (tx, uniform): (OneshotSenderOf<C, _>, _) = C::oneshot();
@@ -206,7 +195,35 @@ fn begin<C: RaftTypeConfig>(
     Ok(Steps { first, uniform })
 }
 
-fn refused<C: RaftTypeConfig>(
+/// Whether all that the caller demands holds on this leader.
+pub(crate) fn ensure_satisfied<C: RaftTypeConfig>(
+    state: &State<C>,
+    preconditions: &[Precondition<C>],
+) -> Result<(), Refused<C>> {
+    let effective = state.effective_membership();
+    let leader = state.replica.leading().map(|leader| &leader.first().leader_id);
+    for precondition in preconditions {
+        let failed = precondition.check(leader, state.replica.log().last(), effective.log_id().as_ref());
+        failed.map_err(|failed| RaftError::APIError(ClientWriteError::PreconditionFailed(failed)))?;
+    }
+    Ok(())
+}
+
+/// A membership that the replica took into its log, on its way there; its result comes back by what is returned.
+pub(crate) fn enter<C: RaftTypeConfig>(
+    state: &mut State<C>,
+    log_id: LogIdOf<C>,
+    membership: Membership<C::NodeId, C::Node>,
+    payload: Option<C::Payload>,
+) -> Answer<C> {
+    let (tx, answer) = C::oneshot();
+    state.clients.push(log_id.index, Some(CoreResponder::Oneshot(tx)));
+    state.push_membership(log_id.clone(), membership.clone());
+    state.pending.push_back(Pending::Membership(log_id, membership, payload));
+    answer
+}
+
+pub(crate) fn refused<C: RaftTypeConfig>(
     state: &State<C>,
     refusal: ChangeRefusal<C::LeaderId>,
     current: &Membership<C::NodeId, C::Node>,

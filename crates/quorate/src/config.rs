@@ -304,6 +304,11 @@ impl Config {
         Backoff::new(series.into_iter().flat_map(BackoffSeries::delays))
     }
 
+    /// Time between heartbeats, and how long an append request may take; a clock that stands still helps nobody.
+    pub(crate) fn heartbeat_interval(&self) -> Duration {
+        Duration::from_millis(self.heartbeat_interval.max(1))
+    }
+
     /// How often a node looks at the clock.
     pub(crate) fn tick_interval(&self) -> Duration {
         Duration::from_millis((self.heartbeat_interval.saturating_mul(13) / 64).max(1))

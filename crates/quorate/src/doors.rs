@@ -108,6 +108,7 @@ where
     /// A candidate asks for this node's vote. Answers when the vote is durable.
     pub async fn vote(&self, rpc: VoteRequest<C>) -> Result<VoteResponse<C>, RaftError<C>> {
         let host = &self.inner.host;
+        host.recording.tell(|recorder| recorder.increment_vote());
         let request = vote_request_of(rpc);
         let Reply { message, after } = step(host, |state, now| state.replica.vote_request(now, &request))?;
         host.flushed(after).await.map_err(RaftError::Fatal)?;
@@ -240,6 +241,7 @@ fn accept<C: RaftTypeConfig>(
     host: &Host<C>,
     rpc: AppendEntriesRequest<C>,
 ) -> Result<Reply<AppendReply<C::LeaderId>>, Fatal<C>> {
+    host.recording.tell(|recorder| recorder.increment_append());
     let AppendEntriesRequest { vote, prev_log_id, entries, leader_commit } = rpc;
     let vote = vote.to_owned_vote();
     let first = prev_log_id.next_index();

@@ -33,6 +33,7 @@ use crate::errors::ForwardToLeader;
 use crate::membership::Membership;
 use crate::membership::StoredMembership;
 use crate::peer::Peer;
+use crate::recording::Recording;
 use crate::responder::CoreResponder;
 use crate::runtime::Instant;
 use crate::runtime::OneshotSender;
@@ -119,6 +120,7 @@ pub(crate) struct Host<C: RaftTypeConfig> {
     pub(crate) driver_work: Signal,
     pub(crate) publish_work: Signal,
     pub(crate) tick_enabled: AtomicBool,
+    pub(crate) recording: Recording,
 }
 
 /// Wakes to be done, events to be told and clients to be answered once the lock is released.
@@ -175,6 +177,7 @@ impl<C: RaftTypeConfig> Host<C> {
             driver_work: Signal::default(),
             publish_work: Signal::default(),
             tick_enabled,
+            recording: Recording::default(),
         };
         host.step(|state, _| state.follow_membership());
         host

@@ -10,6 +10,7 @@
 mod declare;
 mod removed_features;
 
+mod append_membership;
 mod backoff;
 pub mod base;
 pub mod batch;
@@ -44,8 +45,10 @@ mod publish;
 pub mod raft;
 mod raft_state;
 mod read;
+mod recording;
 mod responder;
 mod rpc;
+mod runtime_config;
 mod signal;
 pub mod storage;
 pub mod testing;
@@ -55,6 +58,7 @@ mod types;
 pub mod vote;
 mod waiters;
 mod write;
+mod write_many;
 
 /// The former name of [`errors`].
 #[deprecated(note = "use `errors`")]

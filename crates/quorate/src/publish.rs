@@ -16,6 +16,7 @@ use crate::metrics::RaftDataMetrics;
 use crate::metrics::RaftMetrics;
 use crate::metrics::RaftServerMetrics;
 use crate::metrics::SerdeInstant;
+use crate::metrics::forward_metrics;
 use crate::progress::LogIdProgress;
 use crate::progress::LogProgress;
 use crate::progress::VoteProgress;
@@ -116,6 +117,7 @@ impl<C: RaftTypeConfig> Watches<C> {
     pub(crate) fn publish(&self, host: &Host<C>) {
         let (metrics, last_log) =
             host.look(|state, now| (metrics_of(host, state, now), state.replica.log().last().cloned()));
+        host.recording.tell(|recorder| forward_metrics(&metrics, recorder));
         let data = data_of(&metrics, last_log);
         let senders = self.senders.lock().unwrap_or_else(PoisonError::into_inner);
         senders.data.send_if_different(data);

@@ -55,6 +55,7 @@ use crate::loops::snapshot::current_snapshot;
 use crate::membership::IntoNodes;
 use crate::membership::Membership;
 use crate::metrics::Metric;
+use crate::metrics::MetricsRecorder;
 use crate::metrics::RaftDataMetrics;
 use crate::metrics::RaftMetrics;
 use crate::metrics::RaftServerMetrics;
@@ -93,6 +94,7 @@ use crate::type_config::alias::VoteOf;
 use crate::type_config::alias::WatchReceiverOf;
 use crate::vote::RaftVote;
 
+pub use crate::runtime_config::RuntimeConfigHandle;
 pub use crate::trigger::Trigger;
 pub use crate::write::WriteRequest;
 
@@ -114,7 +116,6 @@ pub mod responder {
 /// What an operator may set off by hand.
 pub mod trigger {
     pub use crate::trigger::Trigger;
-    pub use crate::write::WriteRequest;
 }
 
 /// Most closures that wait for the state machine, where the configuration names no number.
@@ -309,6 +310,27 @@ where
     /// What an operator may set off by hand.
     pub fn trigger(&self) -> Trigger<'_, C> {
         Trigger::new(&self.inner.host)
+    }
+
+    /// What an operator may switch on and off while the node runs.
+    pub fn runtime_config(&self) -> RuntimeConfigHandle<'_, C> {
+        RuntimeConfigHandle::new(&self.inner.host)
+    }
+
+    /// Tells `recorder` the node's numbers from now on, or nobody; see
+    /// [`MetricsRecorder`](crate::metrics::MetricsRecorder) for which and when.
+    pub async fn set_metrics_recorder(
+        &self,
+        recorder: Option<Arc<dyn MetricsRecorder>>,
+    ) -> Result<(), Fatal<C>> {
+        let host = &self.inner.host;
+        if let Some(fatal) = host.stopped() {
+            return Err(fatal);
+        }
+        host.recording.set(recorder);
+        // The gauges that are there already are told at once.
+        host.publish_work.raise();
+        Ok(())
     }
 
     /// A map by type, for what applications and add-ons keep beside a node.

@@ -11,6 +11,9 @@ use crate::host::State;
 use crate::loops::clock::dice;
 use crate::raft::forward_of;
 use crate::type_config::RaftTypeConfig;
+use crate::type_config::alias::LogIdOf;
+use crate::type_config::alias::VoteOf;
+use crate::vote::RaftVote;
 
 /// Sets off what otherwise time or a policy does. Every call returns when it is set off, not when it is done.
 pub struct Trigger<'r, C: RaftTypeConfig> {
@@ -28,9 +31,17 @@ impl<'r, C: RaftTypeConfig> Trigger<'r, C> {
         self.step(|state, now| state.replica.elect(now, dice, pre_vote))
     }
 
-    /// Sends a heartbeat to every peer. Does nothing unless this node leads.
+    /// Sends a heartbeat to every peer, also where heartbeats by time are switched off. Does nothing unless this node
+    /// leads.
     pub async fn heartbeat(&self) -> Result<(), Fatal<C>> {
-        self.step(|state, _| state.replica.heartbeat_now())
+        let leads = self.step(|state, _| {
+            state.replica.heartbeat_now();
+            state.replica.leading().is_some()
+        })?;
+        if leads {
+            self.host.recording.tell(|recorder| recorder.increment_heartbeat());
+        }
+        Ok(())
     }
 
     /// Builds a snapshot of what is applied.
@@ -84,6 +95,27 @@ impl<'r, C: RaftTypeConfig> Trigger<'r, C> {
                 return Ok(());
             }
             Err(AllowNextRevertError::NodeNotFound(NodeNotFound::new(to.clone(), Operation::AllowNextRevert)))
+        })
+    }
+
+    /// Lets a leader go that the committed membership no longer holds, where
+    /// [`StepDownPolicy::Never`](crate::StepDownPolicy) keeps it in office. Anyone else stays what it is.
+    ///
+    /// The call is for the node as the caller saw it: if `vote` is given and is not this node's vote, or
+    /// `membership_log_id` is given and is not the entry of the effective membership, nothing happens.
+    pub async fn refresh_server_state(
+        &self,
+        vote: Option<VoteOf<C>>,
+        membership_log_id: Option<LogIdOf<C>>,
+    ) -> Result<(), Fatal<C>> {
+        let vote = vote.map(|vote| vote.to_owned_vote());
+        self.step(|state, _| {
+            let effective = &state.replica.effective_membership().log_id;
+            let as_seen = vote.is_none_or(|vote| vote == *state.replica.vote())
+                && membership_log_id.is_none_or(|log_id| Some(&log_id) == effective.as_ref());
+            if as_seen {
+                state.replica.refresh();
+            }
         })
     }
 

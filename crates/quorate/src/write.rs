@@ -10,6 +10,7 @@ use crate::entry::RaftPayload;
 use crate::errors::ClientWriteError;
 use crate::errors::Fatal;
 use crate::errors::RaftError;
+use crate::host::Host;
 use crate::host::Pending;
 use crate::host::State;
 use crate::raft::Raft;
@@ -59,12 +60,12 @@ where
         app_data: C::D,
         responder: Option<WriteResponderOf<C>>,
     ) -> Result<(), Fatal<C>> {
-        self.fire(app_data, responder, None).await
+        fire(&self.inner.host, app_data, responder, None).await
     }
 
     /// Like [`client_write_ff`](Self::client_write_ff), with conditions; await the result.
-    pub fn write(&self, app_data: C::D) -> WriteRequest<'_, C, SM> {
-        WriteRequest { raft: self, app_data, responder: None, leader: None }
+    pub fn write(&self, app_data: C::D) -> WriteRequest<'_, C> {
+        WriteRequest { host: &self.inner.host, app_data, responder: None, leader: None }
     }
 
     async fn write_payload(
@@ -74,43 +75,46 @@ where
         let (tx, rx) = C::oneshot();
         let client = Some(CoreResponder::Oneshot(tx));
         let mut offer = Offer { payload: Some(payload), client, leader: None };
-        self.offer(&mut offer).await?;
+        propose_when_there_is_room(&self.inner.host, |state, now| propose(state, now, &mut offer)).await?;
         match rx.await {
             Ok(result) => result.map_err(RaftError::APIError),
             Err(_) => Err(RaftError::Fatal(self.inner.host.lost_answer().await)),
         }
     }
+}
 
-    async fn fire(
-        &self,
-        app_data: C::D,
-        responder: Option<WriteResponderOf<C>>,
-        leader: Option<CommittedLeaderIdOf<C>>,
-    ) -> Result<(), Fatal<C>> {
-        let payload = Some(C::Payload::normal(app_data));
-        let mut offer = Offer { payload, client: responder.map(CoreResponder::User), leader };
-        match self.offer(&mut offer).await {
-            Ok(()) => Ok(()),
-            Err(RaftError::Fatal(fatal)) => Err(fatal),
-            Err(RaftError::APIError(refused)) => {
-                if let Some(client) = offer.client {
-                    client.on_complete(Err(refused));
-                }
-                Ok(())
+/// Proposes, and leaves the outcome to the responder.
+async fn fire<C: RaftTypeConfig>(
+    host: &Host<C>,
+    app_data: C::D,
+    responder: Option<WriteResponderOf<C>>,
+    leader: Option<CommittedLeaderIdOf<C>>,
+) -> Result<(), Fatal<C>> {
+    let payload = Some(C::Payload::normal(app_data));
+    let mut offer = Offer { payload, client: responder.map(CoreResponder::User), leader };
+    match propose_when_there_is_room(host, |state, now| propose(state, now, &mut offer)).await {
+        Ok(()) => Ok(()),
+        Err(RaftError::Fatal(fatal)) => Err(fatal),
+        Err(RaftError::APIError(refused)) => {
+            if let Some(client) = offer.client {
+                client.on_complete(Err(refused));
             }
+            Ok(())
         }
     }
+}
 
-    /// Waits for room, then proposes.
-    async fn offer(&self, offer: &mut Offer<C>) -> Result<(), RaftError<C, ClientWriteError<C>>> {
-        let host = &self.inner.host;
-        if let Some(proposed) = host.step_write(|state, now| propose(state, now, offer)) {
-            return proposed;
-        }
-        let proposed = host.park(0, State::room_waiters, |state| propose(state, host.now(), offer)).await;
-        host.log_work.raise();
-        proposed
+/// Calls `propose` at once, and again whenever there is room, until it does not say `None`.
+pub(crate) async fn propose_when_there_is_room<C: RaftTypeConfig, T>(
+    host: &Host<C>,
+    mut propose: impl FnMut(&mut State<C>, Time) -> Option<T>,
+) -> T {
+    if let Some(proposed) = host.step_write(&mut propose) {
+        return proposed;
     }
+    let proposed = host.park(0, State::room_waiters, |state| propose(state, host.now())).await;
+    host.log_work.raise();
+    proposed
 }
 
 /// Takes what is offered into the log, with the client that waits for it; `None` if there is no room for it now.
@@ -146,22 +150,14 @@ fn propose<C: RaftTypeConfig>(
 
 /// A write that is not proposed yet: `raft.write(data).responder(who).await`.
 #[must_use = "nothing is proposed until it is awaited"]
-pub struct WriteRequest<'a, C, SM>
-where
-    C: RaftTypeConfig,
-    SM: RaftStateMachine<C>,
-{
-    raft: &'a Raft<C, SM>,
+pub struct WriteRequest<'a, C: RaftTypeConfig> {
+    host: &'a Host<C>,
     app_data: C::D,
     responder: Option<WriteResponderOf<C>>,
     leader: Option<CommittedLeaderIdOf<C>>,
 }
 
-impl<C, SM> WriteRequest<'_, C, SM>
-where
-    C: RaftTypeConfig,
-    SM: RaftStateMachine<C>,
-{
+impl<C: RaftTypeConfig> WriteRequest<'_, C> {
     /// Who is told what becomes of it.
     pub fn responder(mut self, responder: WriteResponderOf<C>) -> Self {
         self.responder = Some(responder);
@@ -175,16 +171,12 @@ where
     }
 }
 
-impl<'a, C, SM> IntoFuture for WriteRequest<'a, C, SM>
-where
-    C: RaftTypeConfig,
-    SM: RaftStateMachine<C>,
-{
+impl<'a, C: RaftTypeConfig> IntoFuture for WriteRequest<'a, C> {
     type Output = Result<(), Fatal<C>>;
     type IntoFuture = BoxFuture<'a, Self::Output>;
 
     fn into_future(self) -> Self::IntoFuture {
-        let Self { raft, app_data, responder, leader } = self;
-        Box::pin(raft.fire(app_data, responder, leader))
+        let Self { host, app_data, responder, leader } = self;
+        Box::pin(fire(host, app_data, responder, leader))
     }
 }

@@ -136,7 +136,7 @@ where
     async fn stream(&mut self, flight: &Arc<Flight<C>>) -> End<C> {
         let input =
             Box::pin(requests(self.host.clone(), self.peer.clone(), self.reader.clone(), flight.clone()));
-        let option = RPCOption::new(Duration::from_millis(self.host.config.heartbeat_interval));
+        let option = RPCOption::new(self.host.config.heartbeat_interval());
         let stall = Duration::from_millis(self.host.config.election_timeout_max) * STALL_TIMEOUTS;
         let (host, peer, pace) = (&self.host, &self.peer, &mut self.pace);
         let mut opening = self.client.stream_append(input, option);

@@ -168,6 +168,7 @@ where
             return Err(StorageError::read_log_at_index(expected, C::err_from_string(missing)));
         }
         self.host.step(|state, _| state.replica.applied_to(last));
+        self.host.recording.tell(|recorder| recorder.record_apply_batch(expected.saturating_sub(first)));
         Ok(())
     }
 

@@ -28,7 +28,7 @@ where
     C: RaftTypeConfig,
     NF: RaftNetworkFactory<C>,
 {
-    let ttl = Duration::from_millis(host.config.heartbeat_interval);
+    let ttl = host.config.heartbeat_interval();
     let mut client = factory.lock().await.new_heartbeat_client(peer.id.clone(), &peer.node).await;
     while !peer.is_closed() {
         let Some(heartbeat) = host.step(|state, now| state.replica.next_heartbeat(now, &peer.id)) else {

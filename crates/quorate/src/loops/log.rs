@@ -6,6 +6,7 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::AtomicU8;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use quorate_core::message::WriteSeq;
 use quorate_core::work::Write;
@@ -24,6 +25,7 @@ use crate::storage::IOFlushed;
 use crate::storage::RaftLogStorage;
 use crate::type_config::RaftTypeConfig;
 use crate::type_config::TypeConfigExt;
+use crate::type_config::alias::InstantOf;
 use crate::type_config::alias::LogIdOf;
 use crate::type_config::alias::OneshotSenderOf;
 use crate::type_config::alias::VoteOf;
@@ -62,11 +64,16 @@ where
 {
     let mut appended: WriteSeq = 0;
     let mut next = None;
+    let lingers = host.config.api_batch_linger_ms > 0;
+    let mut linger_until = None;
     loop {
         // Also between writes: a store that is never idle must not keep a new peer waiting.
         for waiting in readers.take() {
             // Whoever asked may have gone.
             let _ = waiting.send(store.get_log_reader().await);
+        }
+        if lingers {
+            linger(&host, &mut linger_until).await;
         }
         let pulled = match next.take() {
             Some(pulled) => Some(pulled),
@@ -82,10 +89,11 @@ where
         let done = match write {
             Write::Append { seq, .. } => {
                 appended = seq;
+                linger_until = None;
                 append(&host, &mut store, seq, entries).await.map(|()| {
                     next = host.step(|state, _| {
                         state.replica.written(seq);
-                        pull(state)
+                        if lingers { None } else { pull(state) }
                     });
                 })
             }
@@ -109,6 +117,25 @@ where
         };
         if let Err(fatal) = done {
             host.stop(fatal);
+            return;
+        }
+    }
+}
+
+/// Waits, on a leader, until what clients write makes a full batch, or the oldest of it has waited for as long as the
+/// configuration lets it. Nothing but an append waits.
+async fn linger<C: RaftTypeConfig>(host: &Host<C>, until: &mut Option<InstantOf<C>>) {
+    let full = host.config.api_batch_capacity.max(1) as usize;
+    let gathers = || {
+        host.look(|state, _| {
+            let leads = state.replica.leading().is_some() && state.stopped.is_none();
+            leads && state.replica.append_is_next() && state.pending.len() < full
+        })
+    };
+    while gathers() {
+        let linger = Duration::from_millis(host.config.api_batch_linger_ms);
+        let until = *until.get_or_insert_with(|| C::now() + linger);
+        if C::timeout_at(until, host.log_work.wait()).await.is_err() {
             return;
         }
     }
@@ -145,6 +172,13 @@ where
     let fate = Arc::new(AtomicU8::new(APPENDING));
     let flush = Flush { host: host.clone(), seq, fate: fate.clone() };
     let callback = IOFlushed::notify(move |result| flush.tell(result));
+    host.recording.tell(|recorder| {
+        recorder.record_append_batch(entries.len() as u64);
+        let writes = entries.iter().filter(|pending| matches!(pending, Pending::Payload(..))).count();
+        if writes > 0 {
+            recorder.record_write_batch(writes as u64);
+        }
+    });
     let entries: Vec<C::Entry> = entries.into_iter().map(entry_of).collect();
     let appended = store.append(entries, callback).await;
     appended.map_err(|error| failed(ErrorSubject::Logs, ErrorVerb::Write, error))?;

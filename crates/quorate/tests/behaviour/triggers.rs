@@ -13,6 +13,7 @@ use crate::cluster::elapse;
 use crate::cluster::soon;
 use crate::cluster::term;
 use crate::network::Kind;
+use crate::network::Node;
 use crate::stores::Add;
 
 #[tokio::test(start_paused = true)]
@@ -75,4 +76,81 @@ async fn what_only_a_leader_does_is_nothing_elsewhere() {
     assert!(leader.is_leader());
     assert_eq!(term(&leader), before);
     soon(leader.client_write(Add(1))).await.unwrap();
+}
+
+/// A leader that was removed and never steps down by itself.
+async fn removed() -> (Cluster, Node) {
+    let never = quorate::StepDownPolicy::Never;
+    let mut cluster = Cluster::new(Config { removed_leader_step_down: never, ..config() });
+    let leader = cluster.found([1, 2, 3]).await;
+    let others = cluster.others(&leader);
+    leader.change_membership([others[0], others[1]], false).await.unwrap();
+    elapse(LONG).await;
+    assert!(leader.is_leader());
+    (cluster, leader)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_removed_leader_goes_when_told_by_whoever_sees_it_as_it_is() {
+    let (cluster, leader) = removed().await;
+    let metrics = leader.metrics().borrow_watched().clone();
+    let (vote, membership) = (metrics.vote, *metrics.membership_config.log_id());
+    let stale_vote = quorate::Vote { committed: false, ..vote };
+    let stale = *metrics.committed_membership_config.log_id();
+    let stale = stale.map(|id| quorate::LogId { index: id.index - 1, ..id });
+    leader.trigger().refresh_server_state(Some(stale_vote), None).await.unwrap();
+    leader.trigger().refresh_server_state(Some(vote), stale).await.unwrap();
+    leader.trigger().refresh_server_state(None, stale).await.unwrap();
+    elapse(LONG).await;
+    assert!(leader.is_leader(), "told about another state than its own");
+    leader.trigger().refresh_server_state(Some(vote), membership).await.unwrap();
+    leader.wait(PATIENCE).state(quorate::ServerState::Learner, "it goes").await.unwrap();
+    assert_eq!(term(&leader), metrics.current_term);
+    cluster.router.isolate(*leader.node_id());
+    let others = cluster.others(&leader);
+    for id in &others {
+        let led = |m: &quorate::RaftMetrics<_>| m.current_leader.is_some_and(|id| others.contains(&id));
+        cluster.nodes[id].wait(PATIENCE).metrics(led, "one of the rest leads").await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_removed_leader_may_be_told_without_conditions() {
+    let (_cluster, leader) = removed().await;
+    leader.trigger().refresh_server_state(None, None).await.unwrap();
+    leader.wait(PATIENCE).state(quorate::ServerState::Learner, "it goes").await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_a_member_stays_what_it_is() {
+    let mut cluster = Cluster::new(config());
+    let leader = cluster.found([1, 2, 3]).await;
+    for node in cluster.nodes.values() {
+        node.trigger().refresh_server_state(None, None).await.unwrap();
+    }
+    elapse(LONG).await;
+    assert!(leader.is_leader());
+    assert_eq!(term(&leader), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn on_a_stopped_node_nothing_can_be_set_off() {
+    let mut cluster = Cluster::new(config());
+    let node = cluster.found([1]).await;
+    soon(node.shutdown()).await.unwrap();
+    let trigger = node.trigger();
+    let stopped = Err(quorate::errors::Fatal::Stopped);
+    assert_eq!(trigger.elect(true).await, stopped);
+    assert_eq!(trigger.heartbeat().await, stopped);
+    assert_eq!(trigger.snapshot().await, stopped);
+    assert_eq!(trigger.purge_log(1).await, stopped);
+    assert_eq!(trigger.transfer_leader(2).await, stopped);
+    assert_eq!(trigger.reset_backoff([]).await, stopped);
+    assert_eq!(trigger.refresh_server_state(None, None).await, stopped);
+    assert!(trigger.allow_next_revert(&2, true).await.is_err());
+    let switches = node.runtime_config();
+    switches.tick(true);
+    switches.elect(true);
+    switches.heartbeat(true);
+    switches.pre_vote(true);
 }
