@@ -7,6 +7,8 @@ use crate::repo::Repo;
 const INHERITED: &[&str] = &["version", "edition", "rust-version", "license"];
 /// Tables that name dependencies; a target's own begin with `target.` and end like these.
 const DEPENDENCY_TABLES: &[&str] = &["dependencies", "dev-dependencies", "build-dependencies"];
+/// Where a crate that is a workspace of its own chooses them.
+const OWN_WORKSPACE_TABLE: &str = "workspace.dependencies";
 
 pub(super) const RULES: &[Rule] = &[
     Rule {
@@ -43,7 +45,7 @@ fn inherited_lints(repo: &Repo, findings: &mut Findings) {
 
 fn inherited_dependency(repo: &Repo, findings: &mut Findings) {
     for each in &repo.crates {
-        for entry in &each.manifest.entries {
+        for entry in each.manifest.entries.iter().filter(|entry| entry.table != OWN_WORKSPACE_TABLE) {
             let table = entry.table.rsplit('.').next().unwrap_or_default();
             let inherits = entry.key.ends_with(".workspace") || entry.value.contains("workspace = true");
             if DEPENDENCY_TABLES.contains(&table) && !inherits {
@@ -107,7 +109,8 @@ mod tests {
     #[test]
     fn a_crate_inherits_each_dependency() {
         let fine = "[dependencies]\nx = { workspace = true, optional = true }\ny.workspace = true\n\
-                    [target.'cfg(unix)'.dependencies]\nz = { workspace = true }\n[features]\nf = [\"x\"]\n";
+                    [target.'cfg(unix)'.dependencies]\nz = { workspace = true }\n\
+                    [workspace.dependencies]\nx = \"1\"\n[features]\nf = [\"x\"]\n";
         assert!(findings("inherited-dependency", &[(PATH, fine)]).is_empty());
         for own in [
             "[dependencies]\nx = \"1\"\n",
