@@ -34,7 +34,7 @@ pub trait MpscSender<MU: Mpsc, T: OptionalSend>: OptionalSend + OptionalSync + C
 }
 
 /// Takes items out of a queue.
-pub trait MpscReceiver<T: OptionalSend>: OptionalSend {
+pub trait MpscReceiver<T>: OptionalSend {
     /// Waits for the next item; `None` when all senders are gone and nothing is left.
     ///
     /// If the future is dropped before it ends, no item is lost.
@@ -47,6 +47,7 @@ pub trait MpscReceiver<T: OptionalSend>: OptionalSend {
     fn peekable(self) -> PeekableReceiver<Self, T>
     where
         Self: Sized,
+        T: OptionalSend,
     {
         PeekableReceiver::new(self)
     }

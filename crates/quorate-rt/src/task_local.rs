@@ -166,7 +166,10 @@ pin_project! {
         future: Option<F>,
     }
 
-    impl<T, F> PinnedDrop for TaskLocalFuture<T, F> {
+    impl<T, F> PinnedDrop for TaskLocalFuture<T, F>
+    where
+        T: 'static,
+    {
         fn drop(this: Pin<&mut Self>) {
             let this = this.project();
             let mut future = this.future;
@@ -177,7 +180,7 @@ pin_project! {
     }
 }
 
-impl<T, F> TaskLocalFuture<T, F> {
+impl<T: 'static, F> TaskLocalFuture<T, F> {
     /// The value, which the future does not see any more; `None` if it was taken before.
     pub fn take_value(self: Pin<&mut Self>) -> Option<T> {
         self.project().value.take()

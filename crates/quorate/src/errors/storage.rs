@@ -1,12 +1,11 @@
 //! What failed in the log store or the state machine.
 
+use std::error::Error;
 use std::fmt;
 use std::fmt::Debug;
 use std::fmt::Display;
 use std::fmt::Formatter;
 use std::io;
-
-use thiserror::Error as ThisError;
 
 use super::ErrorSource;
 use crate::type_config::RaftTypeConfig;
@@ -14,9 +13,8 @@ use crate::type_config::alias::LogIdOf;
 use crate::type_config::alias::SnapshotSignatureOf;
 
 /// The log store or the state machine failed: what was to be done, to what, and why it failed.
-#[derive(Debug, Clone, PartialEq, Eq, ThisError)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(bound = ""))]
-#[error("when {verb:?} {subject:?}: {source}")]
 pub struct StorageError<C: RaftTypeConfig> {
     subject: ErrorSubject<C>,
     verb: ErrorVerb,
@@ -108,6 +106,18 @@ impl<C: RaftTypeConfig> StorageError<C> {
     #[deprecated(note = "there is one kind of storage error")]
     pub fn into_io(self) -> Option<Self> {
         Some(self)
+    }
+}
+
+impl<C: RaftTypeConfig> Display for StorageError<C> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "when {:?} {:?}: {}", self.verb, self.subject, self.source)
+    }
+}
+
+impl<C: RaftTypeConfig> Error for StorageError<C> {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&self.source)
     }
 }
 
