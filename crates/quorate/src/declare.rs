@@ -2,7 +2,9 @@
 
 /// Declares a type config: a type that names the types of an application.
 ///
-/// Whatever is not named is what most applications use:
+/// After the name come the types that are the application's own, in any order and with attributes if need be; one may
+/// be made of others, as `Self::NodeId`. If one is named twice, the first counts. Whatever is not named is what most
+/// applications use:
 ///
 /// | name | unless named |
 /// |---|---|
@@ -32,25 +34,6 @@
 /// ```
 #[macro_export]
 macro_rules! declare_raft_types {
-    // A default, unless its name is among those given.
-    (@default D [D $($given:ident)*] $type:ty) => {};
-    (@default R [R $($given:ident)*] $type:ty) => {};
-    (@default NodeId [NodeId $($given:ident)*] $type:ty) => {};
-    (@default Node [Node $($given:ident)*] $type:ty) => {};
-    (@default Term [Term $($given:ident)*] $type:ty) => {};
-    (@default LeaderId [LeaderId $($given:ident)*] $type:ty) => {};
-    (@default Vote [Vote $($given:ident)*] $type:ty) => {};
-    (@default Payload [Payload $($given:ident)*] $type:ty) => {};
-    (@default Entry [Entry $($given:ident)*] $type:ty) => {};
-    (@default AsyncRuntime [AsyncRuntime $($given:ident)*] $type:ty) => {};
-    (@default ErrorSource [ErrorSource $($given:ident)*] $type:ty) => {};
-    (@default $name:ident [$other:ident $($given:ident)*] $type:ty) => {
-        $crate::declare_raft_types!(@default $name [$($given)*] $type);
-    };
-    (@default $name:ident [] $type:ty) => {
-        type $name = $type;
-    };
-
     (
         $(#[$outer:meta])* $vis:vis $config:ident
         $(: $( $(#[$inner:meta])* $name:ident = $type:ty ),* $(,)? )?
@@ -60,22 +43,26 @@ macro_rules! declare_raft_types {
         $vis struct $config {}
 
         impl $crate::RaftTypeConfig for $config {
-            $($( $(#[$inner])* type $name = $type; )*)?
-
-            $crate::declare_raft_types!(@default D [$($($name)*)?] ::std::string::String);
-            $crate::declare_raft_types!(@default R [$($($name)*)?] ::std::string::String);
-            $crate::declare_raft_types!(@default NodeId [$($($name)*)?] u64);
-            $crate::declare_raft_types!(@default Node [$($($name)*)?] $crate::impls::BasicNode);
-            $crate::declare_raft_types!(@default Term [$($($name)*)?] u64);
-            $crate::declare_raft_types!(@default LeaderId [$($($name)*)?]
-                $crate::impls::leader_id_adv::LeaderId<Self::Term, Self::NodeId>);
-            $crate::declare_raft_types!(@default Vote [$($($name)*)?] $crate::impls::Vote<Self::LeaderId>);
-            $crate::declare_raft_types!(@default Payload [$($($name)*)?]
-                $crate::impls::EntryPayload<Self::D, Self::NodeId, Self::Node>);
-            $crate::declare_raft_types!(@default Entry [$($($name)*)?]
-                $crate::impls::Entry<<Self::LeaderId as $crate::vote::RaftLeaderId>::Committed, Self::Payload>);
-            $crate::declare_raft_types!(@default AsyncRuntime [$($($name)*)?] $crate::impls::TokioRuntime);
-            $crate::declare_raft_types!(@default ErrorSource [$($($name)*)?] $crate::impls::BoxedErrorSource);
+            // The first of a name counts, so those that were given come before the usual ones.
+            $crate::macros::expand!(
+                KEYED,
+                (NAME, ATTRIBUTES, TYPE) => { ATTRIBUTES type NAME = TYPE; },
+                $($( ($name, $(#[$inner])*, $type), )*)?
+                (D, , ::std::string::String),
+                (R, , ::std::string::String),
+                (NodeId, , u64),
+                (Node, , $crate::impls::BasicNode),
+                (Term, , u64),
+                (LeaderId, , $crate::impls::leader_id_adv::LeaderId<Self::Term, Self::NodeId>),
+                (Vote, , $crate::impls::Vote<Self::LeaderId>),
+                (Payload, , $crate::impls::EntryPayload<Self::D, Self::NodeId, Self::Node>),
+                (Entry, , $crate::impls::Entry<
+                    <Self::LeaderId as $crate::vote::RaftLeaderId>::Committed,
+                    Self::Payload,
+                >),
+                (AsyncRuntime, , $crate::impls::TokioRuntime),
+                (ErrorSource, , $crate::impls::BoxedErrorSource),
+            );
 
             type Responder<T> = $crate::impls::ProgressResponder<Self, T>
             where T: $crate::OptionalSend + 'static;

@@ -2,11 +2,13 @@
 //!
 //! [`log`] asks a log store and a state machine everything that a node relies on while the machine stays up.
 //! [`network`] asks a network what a node relies on when connections fail.
+//! [`runtime`] asks an async runtime for everything that a node takes from it.
 
 pub mod common;
 pub mod log;
 pub mod network;
 pub mod proxy;
+pub mod runtime;
 
 pub use common::blank_ent;
 pub use common::log_id;

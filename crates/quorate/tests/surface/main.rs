@@ -2,6 +2,7 @@
 #![cfg(not(feature = "single-threaded"))]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+mod declare;
 mod display;
 #[cfg(feature = "serde")]
 mod json;
