@@ -57,6 +57,7 @@ pub mod type_config;
 mod types;
 pub mod vote;
 mod waiters;
+mod waiting_reads;
 mod write;
 mod write_many;
 
