@@ -97,3 +97,24 @@ pub mod extended_joint_membership {}
 
 #[doc = include_str!("../docs/single_step_membership.md")]
 pub mod single_step_membership {}
+
+#[doc = include_str!("../docs/configuration.md")]
+pub mod configuration {}
+
+#[doc = include_str!("../docs/monitoring.md")]
+pub mod monitoring {}
+
+#[doc = include_str!("../docs/errors.md")]
+pub mod errors {}
+
+#[doc = include_str!("../docs/upgrading.md")]
+pub mod upgrading {}
+
+#[doc = include_str!("../docs/faq.md")]
+pub mod faq {}
+
+#[doc = include_str!("../docs/coming_from_openraft.md")]
+pub mod coming_from_openraft {}
+
+#[doc = include_str!("../docs/testing.md")]
+pub mod testing {}

@@ -1,7 +1,13 @@
 //! Raft consensus: a log that a group of nodes agree on, applied to a state machine on each.
 //!
 //! An application chooses its types with [`declare_raft_types!`] and brings a log store ([`RaftLogStorage`]), a
-//! state machine ([`RaftStateMachine`]) and a network ([`RaftNetworkFactory`]).
+//! state machine ([`RaftStateMachine`]) and a network ([`RaftNetworkFactory`]). What it gets is a [`Raft`], the handle of a
+//! node.
+//!
+//! **[The guide](docs)** builds an application [step by step](docs::getting_started), and explains everything else, from
+//! [writing](docs::writing) and [reading](docs::linearizable_reads) to the contracts for [stores](docs::storage_contract)
+//! and [networks](docs::network_contract), with a page of [questions](docs::faq) and one for those who are
+//! [coming from openraft](docs::coming_from_openraft).
 //!
 //! [`RaftLogStorage`]: storage::RaftLogStorage
 //! [`RaftStateMachine`]: storage::RaftStateMachine
@@ -57,7 +63,6 @@ pub mod type_config;
 mod types;
 pub mod vote;
 mod waiters;
-mod waiting_reads;
 mod write;
 mod write_many;
 
