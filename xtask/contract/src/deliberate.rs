@@ -84,6 +84,12 @@ impl Deliberate {
         covered
     }
 
+    /// Whether anything about this is different on purpose.
+    pub(crate) fn covers_any(&mut self, key: &str) -> bool {
+        // Both, as each notes what it covers.
+        self.covers(What::Missing, key) | self.covers(What::Different, key)
+    }
+
     /// The lines that covered nothing.
     pub(crate) fn unneeded(&self) -> Vec<String> {
         let patterns = self.reasons.iter().flat_map(|reason| &reason.patterns);

@@ -455,7 +455,7 @@ impl Reader<'_> {
             }
             "qualified_path" => {
                 let name = inner["name"].as_str().unwrap_or_default().to_owned();
-                Ty::Projection(Box::new(self.ty(&inner["self_type"])?), name)
+                Ty::Projection { of: Box::new(self.ty(&inner["self_type"])?), by: None, name }
             }
             "function_pointer" => {
                 let mut inputs = Vec::new();

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::parse::Parser;
+use crate::parse::{Parser, name_of};
 use crate::surface::{Impl, Item, Kind, Surface};
 use crate::ty::Ty;
 
@@ -14,22 +14,32 @@ pub(crate) fn select(text: &str, all_features: bool) -> String {
     lines.filter_map(|line| line.get(2..)).collect::<Vec<_>>().join("\n")
 }
 
-/// Reads a list. An error names the line that it does not understand.
+/// Reads a list for a comparison. An error names the line that it does not understand.
 pub(crate) fn read(text: &str) -> Result<Surface, String> {
-    let mut reader = Reader::default();
+    read_named(text, name_of)
+}
+
+/// Reads a list with the paths of types as they stand there.
+pub(crate) fn read_paths(text: &str) -> Result<Surface, String> {
+    read_named(text, |path| path.join("::"))
+}
+
+fn read_named(text: &str, name_of: fn(&[String]) -> String) -> Result<Surface, String> {
+    let mut reader = Reader { surface: Surface::default(), open: None, owners: BTreeMap::new(), name_of };
     for (index, line) in text.lines().enumerate() {
         reader.line(line.trim()).map_err(|error| format!("line {}: {error}: {line}", index + 1))?;
     }
     Ok(reader.surface)
 }
 
-#[derive(Default)]
 struct Reader {
     surface: Surface,
     /// The type of the impl whose items may follow, as the list writes it.
     open: Option<String>,
     /// The parameters of each struct, enum and trait by its path, and whether it is a trait.
     owners: BTreeMap<String, (Vec<String>, bool)>,
+    /// What to call an item of this path.
+    name_of: fn(&[String]) -> String,
 }
 
 impl Reader {
@@ -69,7 +79,7 @@ impl Reader {
     }
 
     fn impl_line(&mut self, line: &str) -> Result<(), String> {
-        let mut parser = Parser::new(line)?;
+        let mut parser = Parser::new(line, self.name_of)?;
         parser.expect("impl")?;
         let mut generics = parser.params()?;
         let mut begin = parser.position();
@@ -90,7 +100,7 @@ impl Reader {
 
     fn impl_item(&mut self, kind: Kind, rest: &str, words: Vec<&'static str>) -> Result<(), String> {
         let block = self.surface.impls.last_mut().ok_or("an item of no impl")?;
-        let mut parser = Parser::new(rest)?;
+        let mut parser = Parser::new(rest, self.name_of)?;
         parser.scope(&block.generics.params);
         let mut item = Item::new(kind, vec![parser.ident()?]);
         item.words = words;
@@ -100,7 +110,7 @@ impl Reader {
     }
 
     fn item(&mut self, kind: Kind, rest: &str, words: Vec<&'static str>) -> Result<Item, String> {
-        let mut parser = Parser::new(rest)?;
+        let mut parser = Parser::new(rest, self.name_of)?;
         let mut path = vec![parser.ident()?];
         while parser.eat("::") {
             path.push(parser.ident()?);

@@ -5,8 +5,10 @@
 //! its reason, in `deliberate.txt`; any other difference fails, and so does a line of that table that is not needed.
 
 mod cargo;
+mod code;
 mod compare;
 mod deliberate;
+mod generated;
 mod json;
 mod list;
 mod normal;
@@ -103,18 +105,21 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &[String]) -> Result<bool, String> {
-    let filter = match arguments {
-        [] => "",
-        [filter] if !filter.starts_with('-') => filter.as_str(),
-        _ => return Err("usage: cargo xtask contract [part of a list's title]".to_owned()),
-    };
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut deliberate = Deliberate::read(&folder.join("deliberate.txt"))?;
+    match arguments {
+        [] => compare(""),
+        [word] if word == "--write" => generated::write(),
+        [filter] if !filter.starts_with('-') => compare(filter),
+        _ => Err("usage: cargo xtask contract [--write | part of a list's title]".to_owned()),
+    }
+}
+
+/// Compares those lists whose title contains `filter`, and prints what came of it.
+fn compare(filter: &str) -> Result<bool, String> {
+    let mut deliberate = Deliberate::read(&folder().join("deliberate.txt"))?;
     let workspace = Workspace::read()?;
     let mut lists = Vec::new();
     for pair in PAIRS {
-        let text = read(&folder.join("lists").join(format!("{}.txt", pair.list)))?;
-        let lines = list::select(&text, pair.build == Build::All);
+        let lines = pair.lines(pair.build == Build::All)?;
         let list = list::read(&lines).map_err(|error| format!("{}.txt: {error}", pair.list))?;
         lists.push((pair, list, lines.lines().count()));
     }
@@ -141,6 +146,19 @@ fn run(arguments: &[String]) -> Result<bool, String> {
         print(&format!("no longer needed in deliberate.txt: {line}\n"))?;
     }
     Ok(total.is_clean() && unneeded.is_empty())
+}
+
+impl Pair {
+    /// The lines of its list, for one set of features.
+    fn lines(&self, all_features: bool) -> Result<String, String> {
+        let text = read(&folder().join("lists").join(format!("{}.txt", self.list)))?;
+        Ok(list::select(&text, all_features))
+    }
+}
+
+/// Where this program's own data is.
+fn folder() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
 /// What each alias of the family stands for.

@@ -8,9 +8,9 @@
 //! | `<T as Trait>::Name` is `T::Name` | no type here has two of one name |
 //! | parameters are numbered, those of an impl by first use | their names, and the order in an impl, bind nobody |
 //! | bounds move to the where clause, sorted, once each | where they are written binds nobody |
-//! | bounds that follow from others (supertraits) go | they add nothing |
+//! | bounds that follow from others (supertraits, those of associated types) go | they add nothing |
 //! | lifetimes of references go, except `'static` | how elision is spelled binds nobody |
-//! | `OptionalSend` is `Send` | it is, wherever the lists were made |
+//! | `OptionalSend` is `Send`, `OptionalSync` is `Sync` | they are, wherever the lists were made |
 //! | `async fn` is `fn -> impl Future` | the same to a caller |
 //! | `Send` of a future goes where the function has a body to show it | auto traits leak |
 //! | `Self` in an impl is the type | the same |
@@ -36,6 +36,8 @@ pub(crate) struct Aliases {
     known: BTreeMap<String, (Vec<String>, Ty)>,
     /// By trait: the traits that it implies.
     supers: BTreeMap<String, Vec<Bound>>,
+    /// What the types of a type config are, by name.
+    config: BTreeMap<String, Vec<Bound>>,
 }
 
 impl Aliases {
@@ -45,6 +47,11 @@ impl Aliases {
             match (item.kind, &item.ty) {
                 (Kind::Type, Some(ty)) if !item.in_trait => {
                     self.known.insert(item.name().to_owned(), (item.generics.params.clone(), ty.clone()));
+                }
+                (Kind::Type, None)
+                    if item.path.iter().rev().nth(1).is_some_and(|of| of == "RaftTypeConfig") =>
+                {
+                    self.config.insert(item.name().to_owned(), item.bounds.clone());
                 }
                 (Kind::Trait, _) => {
                     self.supers.insert(item.name().to_owned(), supertraits(item));
@@ -136,7 +143,14 @@ fn add(forms: &mut Forms, key: String, text: String, kind: Kind) {
     forms.entry(key).or_insert(Form { text, kind });
 }
 
-fn block_forms(block: &Impl, aliases: &Aliases, forms: &mut Forms) {
+/// `Trait for Type`, or `Type` of an inherent impl.
+pub(crate) fn block_key(block: &Impl, aliases: &Aliases) -> String {
+    let (scope, ty, of) = block_scope(block, aliases);
+    let ty = scope.ty(&ty);
+    of.map_or_else(|| ty.clone(), |of| format!("{} for {ty}", scope.ty(&of)))
+}
+
+fn block_scope<'a>(block: &Impl, aliases: &'a Aliases) -> (Scope<'a>, Ty, Option<Ty>) {
     let mut scope = Scope::new(aliases);
     let (mut ty, mut of) = (block.ty.clone(), block.of.clone());
     aliases.expand(&mut ty);
@@ -148,10 +162,14 @@ fn block_forms(block: &Impl, aliases: &Aliases, forms: &mut Forms) {
     used.extend(block.generics.params.iter().cloned());
     scope.number(&used, "I");
     scope.this = Some(ty.clone());
-    let self_text = scope.ty(&ty);
+    (scope, ty, of)
+}
+
+fn block_forms(block: &Impl, aliases: &Aliases, forms: &mut Forms) {
+    let (mut scope, ty, of) = block_scope(block, aliases);
     match &of {
         Some(of) => {
-            let key = format!("impl {} for {self_text}", scope.ty(of));
+            let key = format!("impl {} for {}", scope.ty(of), scope.ty(&ty));
             for item in &block.items {
                 // What a method of a trait looks like is said at the trait.
                 let text = if item.kind == Kind::Function { "fn".to_owned() } else { scope.item(item) };
@@ -160,10 +178,12 @@ fn block_forms(block: &Impl, aliases: &Aliases, forms: &mut Forms) {
             add(forms, key, scope.generics(&block.generics), Kind::Trait);
         }
         None => {
-            let demands = scope.generics(&block.generics);
             for item in &block.items {
-                let text = format!("{}{demands}", scope.item(item));
-                add(forms, format!("{self_text}::{}", item.name()), text, item.kind);
+                // It does not matter which demands are the block's and which are the method's.
+                let mut item = item.clone();
+                item.generics.predicates.extend(block.generics.predicates.iter().cloned());
+                let text = scope.item(&item);
+                add(forms, format!("{}::{}", scope.ty(&ty), item.name()), text, item.kind);
             }
         }
     }
@@ -234,11 +254,15 @@ impl<'a> Scope<'a> {
             Ty::Path { name, args } if args.is_empty() && name == "std::marker::Send" => {
                 *name = "OptionalSend".to_owned();
             }
+            Ty::Path { name, args } if args.is_empty() && name == "std::marker::Sync" => {
+                *name = "OptionalSync".to_owned();
+            }
             Ty::Param(name) => {
                 if let Some(new) = self.names.get(name) {
                     *name = new.clone();
                 }
             }
+            Ty::Projection { by, .. } => *by = None,
             Ty::Ref { lifetime, .. } if lifetime.as_deref() != Some("'static") => *lifetime = None,
             Ty::Impl(bounds) | Ty::Dyn(bounds) => {
                 bounds.retain(|bound| *bound != Bound::Lifetime("'_".to_owned()));
@@ -258,7 +282,8 @@ impl<'a> Scope<'a> {
         }
     }
 
-    fn bounds(&self, bounds: &[Bound]) -> Vec<Bound> {
+    /// The bounds, without those that follow from each other or from `known`.
+    fn bounds(&self, bounds: &[Bound], known: &[Bound]) -> Vec<Bound> {
         let mut bounds: Vec<Bound> = bounds
             .iter()
             .filter_map(|bound| match bound {
@@ -268,8 +293,9 @@ impl<'a> Scope<'a> {
             .collect();
         bounds.sort();
         bounds.dedup();
-        let all = bounds.clone();
-        bounds.retain(|bound| !self.aliases.follows(bound, &all, 0));
+        let mut all = bounds.clone();
+        all.extend(known.iter().cloned());
+        bounds.retain(|bound| !known.contains(bound) && !self.aliases.follows(bound, &all, 0));
         bounds
     }
 
@@ -281,7 +307,15 @@ impl<'a> Scope<'a> {
         }
         let lines: Vec<String> = merged
             .into_iter()
-            .map(|(ty, bounds)| (ty, self.bounds(&bounds)))
+            .map(|(ty, bounds)| {
+                let known = match ty.split_once("::") {
+                    // Of a parameter, which is a type config if it has a type of this name.
+                    Some((of, name)) if !of.contains('<') => self.aliases.config.get(name),
+                    _ => None,
+                };
+                let bounds = self.bounds(&bounds, known.map_or(&[], Vec::as_slice));
+                (ty, bounds)
+            })
             .filter(|(_, bounds)| !bounds.is_empty())
             .map(|(ty, bounds)| format!("{ty}: {}", joined(&bounds, " + ")))
             .collect();
@@ -313,7 +347,7 @@ impl<'a> Scope<'a> {
         if params > 0 {
             text.push_str(&format!("<{params}>"));
         }
-        let bounds = self.bounds(&bounds);
+        let bounds = self.bounds(&bounds, &[]);
         if !bounds.is_empty() {
             text.push_str(&format!(": {}", joined(&bounds, " + ")));
         }

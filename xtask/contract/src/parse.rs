@@ -8,11 +8,13 @@ pub(crate) struct Parser<'a> {
     at: usize,
     /// Names that are parameters here.
     params: Vec<String>,
+    /// What to call an item of this path.
+    name_of: fn(&[String]) -> String,
 }
 
 impl<'a> Parser<'a> {
-    pub(crate) fn new(text: &'a str) -> Result<Self, String> {
-        Ok(Parser { text, tokens: tokens(text)?, at: 0, params: vec!["Self".to_owned()] })
+    pub(crate) fn new(text: &'a str, name_of: fn(&[String]) -> String) -> Result<Self, String> {
+        Ok(Parser { text, tokens: tokens(text)?, at: 0, params: vec!["Self".to_owned()], name_of })
     }
 
     /// Brings parameters of an outer item into scope.
@@ -239,17 +241,17 @@ impl<'a> Parser<'a> {
     /// `<T as Trait>::Name`
     fn projection(&mut self) -> Result<Ty, String> {
         self.expect("<")?;
-        let of = self.ty()?;
-        if self.eat("as") {
-            self.ty()?;
-        }
+        let of = Box::new(self.ty()?);
+        let by = if self.eat("as") { Some(Box::new(self.ty()?)) } else { None };
         self.expect(">")?;
-        self.projections(of)
+        self.expect("::")?;
+        let name = self.ident()?;
+        self.projections(Ty::Projection { of, by, name })
     }
 
     fn projections(&mut self, mut of: Ty) -> Result<Ty, String> {
         while self.eat("::") {
-            of = Ty::Projection(Box::new(of), self.ident()?);
+            of = Ty::Projection { of: Box::new(of), by: None, name: self.ident()? };
         }
         Ok(of)
     }
@@ -263,7 +265,7 @@ impl<'a> Parser<'a> {
         while self.eat("::") {
             segments.push(self.ident()?);
         }
-        let name = name_of(&segments);
+        let name = (self.name_of)(&segments);
         let mut args = Vec::new();
         if self.eat("<") {
             while !self.eat(">") {

@@ -15,8 +15,12 @@ pub(crate) enum Ty {
     },
     /// A generic parameter, or `Self`.
     Param(String),
-    /// An associated type: `T::Item`.
-    Projection(Box<Ty>, String),
+    /// An associated type: `<T as By>::Item`, or `T::Item`.
+    Projection {
+        of: Box<Ty>,
+        by: Option<Box<Ty>>,
+        name: String,
+    },
     Ref {
         lifetime: Option<String>,
         mutable: bool,
@@ -87,7 +91,12 @@ impl Ty {
     pub(crate) fn each(&mut self, f: &mut dyn FnMut(&mut Ty)) {
         match self {
             Ty::Path { args, .. } => args.iter_mut().for_each(|arg| arg.each(f)),
-            Ty::Projection(of, _) => of.each(f),
+            Ty::Projection { of, by, .. } => {
+                of.each(f);
+                if let Some(by) = by {
+                    by.each(f);
+                }
+            }
             Ty::Ref { to, .. } | Ty::Pointer { to, .. } | Ty::Slice(to) | Ty::Array(to, _) => to.each(f),
             Ty::Tuple(parts) => parts.iter_mut().for_each(|part| part.each(f)),
             Ty::Impl(bounds) | Ty::Dyn(bounds) => bounds.iter_mut().for_each(|bound| bound.each(f)),
@@ -152,7 +161,8 @@ impl fmt::Display for Ty {
             Ty::Path { name, args } if args.is_empty() => f.write_str(name),
             Ty::Path { name, args } => write!(f, "{name}<{}>", joined(args, ", ")),
             Ty::Param(name) => f.write_str(name),
-            Ty::Projection(of, name) => write!(f, "{of}::{name}"),
+            Ty::Projection { of, by: Some(by), name } => write!(f, "<{of} as {by}>::{name}"),
+            Ty::Projection { of, by: None, name } => write!(f, "{of}::{name}"),
             Ty::Ref { lifetime, mutable, to } => {
                 f.write_str("&")?;
                 if let Some(lifetime) = lifetime {

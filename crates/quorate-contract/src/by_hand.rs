@@ -1,0 +1,38 @@
+//! What `cargo xtask contract --write` leaves out, as the lists do not say enough; each file it writes ends with what.
+
+use std::pin::Pin;
+
+use openraft::entry::{RaftEntry, RaftPayload};
+use openraft::log_id::LogId;
+use openraft::vote::RaftCommittedLeaderId;
+use openraft::{Entry, Membership};
+
+/// A hidden bound keeps anyone from writing these anew, so they are called on a type that has them.
+fn final_methods<L: RaftCommittedLeaderId, P: RaftPayload>(
+    id: LogId<L>,
+    data: P::D,
+    membership: Membership<P::NodeId, P::Node>,
+) {
+    let blank: Entry<L, P> = RaftEntry::new_blank(id.clone());
+    let _: Entry<L, P> = RaftEntry::new_normal(id.clone(), data);
+    let _: Entry<L, P> = RaftEntry::new_membership(id, membership);
+    let _: u64 = RaftEntry::index(&blank);
+    let _: LogId<L> = RaftEntry::log_id(&blank);
+}
+
+fn random<RT: openraft_rt::AsyncRuntime>() -> impl rand::Rng {
+    RT::thread_rng()
+}
+
+fn pinned_loosely<T: 'static, F: Unpin>(
+    future: Pin<&mut openraft_rt::task_local::TaskLocalFuture<T, F>>,
+) -> &mut openraft_rt::task_local::TaskLocalFuture<T, F> {
+    future.get_mut()
+}
+
+fn any_data<T>(_: T)
+where
+    // With serde, what serde can write and read.
+    T: openraft::OptionalSerde,
+{
+}
