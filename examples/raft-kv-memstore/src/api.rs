@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use axum::Json;
 use axum::Router;
+use axum::extract::DefaultBodyLimit;
 use axum::extract::State;
 use axum::routing::get;
 use axum::routing::post;
@@ -24,6 +25,9 @@ use openraft::raft::ClientWriteResponse;
 use crate::App;
 use crate::NodeId;
 
+/// The longest request, in bytes.
+const REQUEST_BYTES_MAX: usize = 128 * 1024;
+
 type Answer<T, E> = Json<Result<T, RaftError<TypeConfig, E>>>;
 type Written = Answer<ClientWriteResponse<TypeConfig>, ClientWriteError<TypeConfig>>;
 
@@ -37,6 +41,7 @@ pub fn routes() -> Router<App> {
         .route("/write", post(write))
         .route("/read", post(read))
         .route("/linearizable_read", post(linearizable_read))
+        .layer(DefaultBodyLimit::max(REQUEST_BYTES_MAX))
 }
 
 // --- Operators.

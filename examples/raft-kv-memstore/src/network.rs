@@ -40,7 +40,8 @@ use serde::de::DeserializeOwned;
 use crate::App;
 use crate::NodeId;
 
-/// The longest body of a call. A snapshot has to fit: it goes in one piece here.
+/// The longest body of a call, in bytes. A snapshot has to fit, which goes in one piece here, and as many clients'
+/// requests as go into one call (`Config::max_payload_entries`).
 const BODY_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 // --- The side that calls.
