@@ -10,6 +10,7 @@ use crate::change::ensure_satisfied;
 use crate::change::enter;
 use crate::change::refused;
 use crate::client::Precondition;
+use crate::counting::RaftMsgName;
 use crate::errors::ChangeMembershipError;
 use crate::errors::ClientWriteError;
 use crate::errors::EmptyMembership;
@@ -61,6 +62,7 @@ where
         preconditions: impl IntoIterator<Item = Precondition<C>>,
     ) -> Written<C> {
         let preconditions: Vec<Precondition<C>> = preconditions.into_iter().collect();
+        self.inner.host.counting.message(RaftMsgName::AppendMembership);
         let answer =
             self.inner.host.step(|state, now| append(state, now, membership, payload, &preconditions))?;
         self.result_of(answer).await

@@ -11,6 +11,7 @@ use crate::client::ChangeMembershipRequest;
 use crate::client::ClientWriteResponse;
 use crate::client::ClientWriteResult;
 use crate::client::Precondition;
+use crate::counting::RaftMsgName;
 use crate::errors::ChangeMembershipError;
 use crate::errors::ClientWriteError;
 use crate::errors::InProgress;
@@ -98,6 +99,7 @@ where
         request: ChangeMembershipRequest<C>,
     ) -> Result<ChangeMembershipOutcome<C>, Refused<C>> {
         self.wait_until_settled().await?;
+        self.inner.host.counting.message(RaftMsgName::ChangeMembership);
         let Steps { first, uniform } = self.inner.host.step(|state, now| begin(state, now, request))?;
         let written = self.result_of(first).await?;
         Ok(match uniform {

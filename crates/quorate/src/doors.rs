@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::OptionalSend;
+use crate::counting::RaftMsgName;
 use crate::entry::RaftEntry;
 use crate::errors::Fatal;
 use crate::errors::RaftError;
@@ -109,6 +110,7 @@ where
     pub async fn vote(&self, rpc: VoteRequest<C>) -> Result<VoteResponse<C>, RaftError<C>> {
         let host = &self.inner.host;
         host.recording.tell(|recorder| recorder.increment_vote());
+        host.counting.message(RaftMsgName::RequestVote);
         let request = vote_request_of(rpc);
         let Reply { message, after } = step(host, |state, now| state.replica.vote_request(now, &request))?;
         host.flushed(after).await.map_err(RaftError::Fatal)?;
@@ -117,6 +119,7 @@ where
 
     /// A node asks whether it would get this node's vote. Nothing changes by it.
     pub async fn pre_vote(&self, rpc: VoteRequest<C>) -> Result<VoteResponse<C>, RaftError<C>> {
+        self.inner.host.counting.message(RaftMsgName::RequestPreVote);
         let request = vote_request_of(rpc);
         let reply = step(&self.inner.host, |state, now| state.replica.pre_vote_request(now, &request))?;
         Ok(vote_response_of(reply))
@@ -131,6 +134,7 @@ where
         snapshot: SmSnapshotOf<C, SM>,
     ) -> Result<SnapshotResponse<C>, Fatal<C>> {
         let inner = &self.inner;
+        inner.host.counting.message(RaftMsgName::InstallSnapshot);
         let parts = (inner.host.clone(), inner.installing.clone(), inner.incoming.clone());
         // In a task of its own: a caller that goes away must not leave the next one without its turn. It holds no
         // handle: a node without one stops, also while it installs.
@@ -147,6 +151,7 @@ where
         req: TransferLeaderRequest<C>,
     ) -> Result<TransferLeaderResponse<C>, Fatal<C>> {
         let host = &self.inner.host;
+        host.counting.message(RaftMsgName::HandleTransferLeader);
         let request = Transfer {
             from: req.from_leader().to_owned_vote(),
             to: req.to_node_id().clone(),
@@ -242,6 +247,7 @@ fn accept<C: RaftTypeConfig>(
     rpc: AppendEntriesRequest<C>,
 ) -> Result<Reply<AppendReply<C::LeaderId>>, Fatal<C>> {
     host.recording.tell(|recorder| recorder.increment_append());
+    host.counting.message(RaftMsgName::AppendEntries);
     let AppendEntriesRequest { vote, prev_log_id, entries, leader_commit } = rpc;
     let vote = vote.to_owned_vote();
     let first = prev_log_id.next_index();

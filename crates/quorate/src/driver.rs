@@ -13,6 +13,7 @@ use futures_util::Stream;
 use futures_util::stream::FuturesUnordered;
 
 use crate::base::BoxFuture;
+use crate::counting::CommandName;
 use crate::errors::Fatal;
 use crate::host::Host;
 use crate::loops;
@@ -81,6 +82,7 @@ where
                 return;
             }
             for peer in fresh {
+                host.counting.command(CommandName::RebuildReplicationStreams);
                 let of = || (host.clone(), peer.clone(), factory.clone());
                 let (h, p, f) = of();
                 loops.push(Box::pin(loops::append::run(h, p, f, readers.clone())));

@@ -27,6 +27,9 @@ use quorate_core::work::Event;
 
 use crate::clients::Clients;
 use crate::config::Config;
+use crate::counting::CommandName;
+use crate::counting::Counting;
+use crate::counting::NotificationName;
 use crate::errors::ClientWriteError;
 use crate::errors::Fatal;
 use crate::errors::ForwardToLeader;
@@ -121,6 +124,7 @@ pub(crate) struct Host<C: RaftTypeConfig> {
     pub(crate) publish_work: Signal,
     pub(crate) tick_enabled: AtomicBool,
     pub(crate) recording: Recording,
+    pub(crate) counting: Counting<C>,
 }
 
 /// Wakes to be done, events to be told and clients to be answered once the lock is released.
@@ -165,6 +169,8 @@ impl<C: RaftTypeConfig> Host<C> {
             clock_armed: None,
             stopped: None,
         };
+        let next = state.replica.log().last().map_or(0, |last| last.index.saturating_add(1));
+        let counting = Counting::new(next, config.log_stage_capacity);
         let host = Self {
             id: state.replica.id().clone(),
             config,
@@ -178,6 +184,7 @@ impl<C: RaftTypeConfig> Host<C> {
             publish_work: Signal::default(),
             tick_enabled,
             recording: Recording::default(),
+            counting,
         };
         host.step(|state, _| state.follow_membership());
         host
@@ -185,10 +192,10 @@ impl<C: RaftTypeConfig> Host<C> {
 
     /// Runs `f` on the replica under the lock, then wakes whoever has work or an answer by it.
     pub(crate) fn step<T>(&self, f: impl FnOnce(&mut State<C>, Time) -> T) -> T {
-        let now = self.now();
+        let began = C::now();
         let mut state = self.lock();
-        let out = f(&mut state, now);
-        let aftermath = self.settle(&mut state);
+        let out = f(&mut state, self.time_of(began));
+        let aftermath = self.settle(&mut state, began);
         drop(state);
         if let Some(aftermath) = aftermath {
             self.finish(aftermath);
@@ -199,9 +206,10 @@ impl<C: RaftTypeConfig> Host<C> {
 
     /// Like [`step`](Self::step), for what makes no work but a write: a proposal.
     pub(crate) fn step_write<T>(&self, f: impl FnOnce(&mut State<C>, Time) -> T) -> T {
-        let now = self.now();
+        let began = C::now();
         let mut state = self.lock();
-        let out = f(&mut state, now);
+        let out = f(&mut state, self.time_of(began));
+        self.counting.stepped(began, &state.replica, &[]);
         drop(state);
         self.log_work.raise();
         out
@@ -313,6 +321,9 @@ impl<C: RaftTypeConfig> Host<C> {
             let finish = state.finish_client.take();
             (first, (state.clients.take_from(0), finish), std::mem::take(&mut state.reads), wakers)
         };
+        if matches!(fatal, Fatal::StorageError(_)) {
+            self.counting.notification(NotificationName::StorageError);
+        }
         if first && fatal != Fatal::Stopped {
             tracing::error!(id = %self.id, error = %fatal, "the node stops");
         }
@@ -329,8 +340,9 @@ impl<C: RaftTypeConfig> Host<C> {
     /// What follows from the step just made, as far as it can be done under the lock.
     ///
     /// The usual step wakes loops and nothing else: then there is no aftermath.
-    fn settle(&self, state: &mut State<C>) -> Option<Aftermath<C>> {
+    fn settle(&self, state: &mut State<C>, began: InstantOf<C>) -> Option<Aftermath<C>> {
         let events = state.replica.take_events();
+        self.counting.stepped(began, &state.replica, &events);
         let discarded = state.discard_clients(&events);
         state.keep_born();
         state.follow_membership();
@@ -359,6 +371,9 @@ impl<C: RaftTypeConfig> Host<C> {
         }
         wakers.into_iter().for_each(Waker::wake);
         for (waiter, confirmed) in reads {
+            if !confirmed {
+                self.counting.command(CommandName::FailPendingReads);
+            }
             // Whoever asked may have gone.
             let _ = waiter.send(confirmed);
         }
@@ -366,6 +381,7 @@ impl<C: RaftTypeConfig> Host<C> {
             self.tell(event);
         }
         for client in discarded {
+            self.counting.command(CommandName::Respond);
             client.on_complete(Err(ClientWriteError::LogEntryDiscarded(forward.clone())));
         }
     }

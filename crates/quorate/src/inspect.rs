@@ -1,6 +1,7 @@
 //! Looking at a node's whole state.
 
 use crate::base::OptionalSend;
+use crate::counting::RaftMsgName;
 use crate::errors::Fatal;
 use crate::raft::Raft;
 use crate::raft_state::RaftState;
@@ -24,6 +25,7 @@ where
         V: OptionalSend + 'static,
     {
         let inner = &self.inner;
+        inner.host.counting.message(RaftMsgName::WithRaftState);
         // In turns, so that closures see the state move forward only. The host's lock is not held: `f` is the user's.
         let _turn = inner.inspecting.lock().await;
         let state = inner.host.look(|state, _| match &state.stopped {

@@ -25,7 +25,10 @@ mod change;
 mod change_members;
 mod client;
 mod clients;
+#[cfg(feature = "compat")]
+pub mod compat;
 mod config;
+mod counting;
 mod deprecated;
 mod display;
 pub mod docs;
@@ -40,6 +43,8 @@ mod inspect;
 mod leader;
 mod leader_change;
 pub mod log_id;
+#[cfg(feature = "runtime-stats")]
+mod log_stages;
 mod loops;
 pub mod membership;
 pub mod metrics;
@@ -56,6 +61,8 @@ mod responder;
 mod rpc;
 mod runtime_config;
 mod signal;
+#[cfg(feature = "runtime-stats")]
+pub mod stats;
 pub mod storage;
 pub mod testing;
 mod trigger;

@@ -26,6 +26,10 @@ pub use crate::client::ReadPolicy;
 pub use crate::client::WriteResponse;
 pub use crate::client::WriteResult;
 use crate::config::Config;
+use crate::counting::CommandName;
+use crate::counting::ExternalCommandName;
+use crate::counting::RaftMsgName;
+use crate::counting::SMCommandName;
 #[expect(deprecated, reason = "kept for those who still use it")]
 pub use crate::deprecated::InstallSnapshotRequest;
 #[expect(deprecated, reason = "kept for those who still use it")]
@@ -327,6 +331,7 @@ where
         if let Some(fatal) = host.stopped() {
             return Err(fatal);
         }
+        host.counting.message(RaftMsgName::ExternalCommand(ExternalCommandName::SetMetricsRecorder));
         host.recording.set(recorder);
         // The gauges that are there already are told at once.
         host.publish_work.raise();
@@ -346,6 +351,17 @@ where
         self.inner.extensions.get()
     }
 
+    /// What this node did and how long it took, since it started.
+    #[cfg(feature = "runtime-stats")]
+    pub async fn runtime_stats(&self) -> Result<crate::stats::RuntimeStats<C>, Fatal<C>> {
+        let host = &self.inner.host;
+        host.counting.message(RaftMsgName::GetRuntimeStats);
+        match host.stopped() {
+            Some(fatal) => Err(fatal),
+            None => Ok(host.counting.snapshot()),
+        }
+    }
+
     // --- Founding.
 
     /// Founds a cluster of `members` on this node, which must be one of them and hold nothing yet.
@@ -358,6 +374,7 @@ where
         let membership = Membership::from(members.into_nodes());
         let ids = ids_of::<C>(&membership);
         let (host, dice) = (&self.inner.host, dice::<C>());
+        host.counting.message(RaftMsgName::Initialize);
         let written = host.step(|state, now| {
             if let Some(fatal) = &state.stopped {
                 return Err(RaftError::Fatal(fatal.clone()));
@@ -488,6 +505,7 @@ where
     {
         let command = Command(Box::new(f));
         let host = &self.inner.host;
+        host.counting.command(CommandName::StateMachine(SMCommandName::ExternalFunc));
         self.inner.commands.send(command).await.map_err(|_| fatal_of(host))?;
         host.apply_work.raise();
         match host.stopped() {

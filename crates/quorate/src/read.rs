@@ -9,6 +9,8 @@ use std::time::Duration;
 use quorate_core::Read;
 
 use crate::client::LinearizerOption;
+use crate::counting::NotificationName;
+use crate::counting::RaftMsgName;
 use crate::display::Opt;
 use crate::errors::Fatal;
 use crate::errors::ForwardToLeader;
@@ -217,6 +219,7 @@ where
         let host = &self.inner.host;
         let lease = Duration::from_millis(host.config.election_timeout_max);
         let wait = option.wait_timeout.unwrap_or(lease);
+        host.counting.message(RaftMsgName::GetLinearizer);
         let Asked { read, applied, confirmed } = host.step(|state, now| ask(state, now, &option))?;
         let read_log_id = ReadLogId::from_log_id(read.log_id.clone());
         match confirmed {
@@ -225,7 +228,10 @@ where
             Confirmed::Later(confirmed) => {
                 let mut waiting = Waiting { host, read: Some(read) };
                 let outcome = C::timeout(wait, confirmed).await;
-                let Ok(outcome) = outcome else { return Err(self.no_quorum()) };
+                let Ok(outcome) = outcome else {
+                    host.counting.notification(NotificationName::PendingReadDeadlineReached);
+                    return Err(self.no_quorum());
+                };
                 waiting.read = None;
                 match outcome {
                     Ok(true) => {}

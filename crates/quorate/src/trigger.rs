@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use crate::counting::ExternalCommandName;
+use crate::counting::RaftMsgName;
 use crate::errors::AllowNextRevertError;
 use crate::errors::Fatal;
 use crate::errors::NodeNotFound;
@@ -28,13 +30,13 @@ impl<'r, C: RaftTypeConfig> Trigger<'r, C> {
     /// Campaigns at once, after a round of pre-votes if `pre_vote`. Does nothing on a leader or a learner.
     pub async fn elect(&self, pre_vote: bool) -> Result<(), Fatal<C>> {
         let dice = dice::<C>();
-        self.step(|state, now| state.replica.elect(now, dice, pre_vote))
+        self.step(ExternalCommandName::Elect, |state, now| state.replica.elect(now, dice, pre_vote))
     }
 
     /// Sends a heartbeat to every peer, also where heartbeats by time are switched off. Does nothing unless this node
     /// leads.
     pub async fn heartbeat(&self) -> Result<(), Fatal<C>> {
-        let leads = self.step(|state, _| {
+        let leads = self.step(ExternalCommandName::Heartbeat, |state, _| {
             state.replica.heartbeat_now();
             state.replica.leading().is_some()
         })?;
@@ -46,18 +48,18 @@ impl<'r, C: RaftTypeConfig> Trigger<'r, C> {
 
     /// Builds a snapshot of what is applied.
     pub async fn snapshot(&self) -> Result<(), Fatal<C>> {
-        self.step(|state, _| state.replica.snapshot_now())
+        self.step(ExternalCommandName::Snapshot, |state, _| state.replica.snapshot_now())
     }
 
     /// Purges the log up to `upto`, as far as a snapshot covers it.
     pub async fn purge_log(&self, upto: u64) -> Result<(), Fatal<C>> {
-        self.step(|state, _| state.replica.purge(upto))
+        self.step(ExternalCommandName::PurgeLog, |state, _| state.replica.purge(upto))
     }
 
     /// Hands leadership to the voter `to`. Does nothing unless this node leads.
     pub async fn transfer_leader(&self, to: C::NodeId) -> Result<(), Fatal<C>> {
         let reset = self.host.config.reset_backoff_on_transfer_leader.unwrap_or(true);
-        self.step(|state, now| {
+        self.step(ExternalCommandName::TriggerTransferLeader, |state, now| {
             if let Some(peer) = state.peers.get(&to).filter(|_| reset) {
                 peer.retry();
             }
@@ -68,7 +70,7 @@ impl<'r, C: RaftTypeConfig> Trigger<'r, C> {
     /// Tries these peers again at once, if a backoff holds them back; all peers if none is named.
     pub async fn reset_backoff(&self, nodes: impl IntoIterator<Item = C::NodeId>) -> Result<(), Fatal<C>> {
         let nodes: Vec<C::NodeId> = nodes.into_iter().collect();
-        self.step(|state, _| {
+        self.step(ExternalCommandName::ResetBackoff, |state, _| {
             for (id, peer) in &state.peers {
                 if nodes.is_empty() || nodes.contains(id) {
                     peer.retry();
@@ -83,7 +85,7 @@ impl<'r, C: RaftTypeConfig> Trigger<'r, C> {
         to: &C::NodeId,
         allow: bool,
     ) -> Result<Result<(), AllowNextRevertError<C>>, Fatal<C>> {
-        self.step(|state, now| {
+        self.step(ExternalCommandName::AllowNextRevert, |state, now| {
             if state.replica.leading().is_none() {
                 let refusal = state.replica.refusal(now);
                 let forward = refusal.map(|refusal| forward_of(state, &refusal));
@@ -109,7 +111,7 @@ impl<'r, C: RaftTypeConfig> Trigger<'r, C> {
         membership_log_id: Option<LogIdOf<C>>,
     ) -> Result<(), Fatal<C>> {
         let vote = vote.map(|vote| vote.to_owned_vote());
-        self.step(|state, _| {
+        self.step(ExternalCommandName::RefreshServerState, |state, _| {
             let effective = &state.replica.effective_membership().log_id;
             let as_seen = vote.is_none_or(|vote| vote == *state.replica.vote())
                 && membership_log_id.is_none_or(|log_id| Some(&log_id) == effective.as_ref());
@@ -119,7 +121,12 @@ impl<'r, C: RaftTypeConfig> Trigger<'r, C> {
         })
     }
 
-    fn step<T>(&self, f: impl FnOnce(&mut State<C>, quorate_core::Time) -> T) -> Result<T, Fatal<C>> {
+    fn step<T>(
+        &self,
+        name: ExternalCommandName,
+        f: impl FnOnce(&mut State<C>, quorate_core::Time) -> T,
+    ) -> Result<T, Fatal<C>> {
+        self.host.counting.message(RaftMsgName::ExternalCommand(name));
         match self.host.stopped() {
             Some(fatal) => Err(fatal),
             None => Ok(self.host.step(f)),

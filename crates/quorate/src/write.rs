@@ -6,6 +6,7 @@ use quorate_core::Time;
 
 use crate::base::BoxFuture;
 use crate::client::ClientWriteResponse;
+use crate::counting::RaftMsgName;
 use crate::entry::RaftPayload;
 use crate::errors::ClientWriteError;
 use crate::errors::Fatal;
@@ -109,6 +110,7 @@ pub(crate) async fn propose_when_there_is_room<C: RaftTypeConfig, T>(
     host: &Host<C>,
     mut propose: impl FnMut(&mut State<C>, Time) -> Option<T>,
 ) -> T {
+    host.counting.message(RaftMsgName::ClientWrite);
     if let Some(proposed) = host.step_write(&mut propose) {
         return proposed;
     }

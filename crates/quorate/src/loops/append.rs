@@ -13,6 +13,9 @@ use quorate_core::message::AppendReply;
 use quorate_core::message::EntryIds;
 use quorate_core::work::SendAppend;
 
+use crate::counting::BatchOf;
+use crate::counting::CommandName;
+use crate::counting::NotificationName;
 use crate::display::List;
 use crate::entry::RaftEntry;
 use crate::errors::Fatal;
@@ -96,7 +99,8 @@ pub(crate) async fn run<C, NF, LR>(
     let client = factory.lock().await.new_client(peer.id.clone(), &peer.node).await;
     let Some(reader) = readers.get(&host).await else { return };
     let reader = Arc::new(futures_util::lock::Mutex::new(reader));
-    Append { host, peer, client, reader, pace: Pace::default() }.run().await;
+    Append { host: host.clone(), peer, client, reader, pace: Pace::default() }.run().await;
+    host.counting.command(CommandName::CloseReplicationStreams);
 }
 
 impl<C, N, LR> Append<C, N, LR>
@@ -209,6 +213,10 @@ fn take_answer<C: RaftTypeConfig>(
         Err(StreamAppendError::Conflict(_)) => (AppendReply::Conflict, prev.is_none()),
         Err(StreamAppendError::HigherVote(vote)) => (AppendReply::HigherVote(vote.to_owned_vote()), true),
     };
+    host.counting.notification(match &reply {
+        AppendReply::HigherVote(_) => NotificationName::HigherVote,
+        _ => NotificationName::ReplicationProgress,
+    });
     host.step(|state, now| {
         state.replica.append_answer(now, &peer.id, &ticket, prev.as_ref(), &reply);
         match state.replica.leading() {
@@ -308,6 +316,11 @@ where
             return None;
         }
     }
+    host.counting.command(match entries.is_empty() {
+        true => CommandName::ReplicateCommitted,
+        false => CommandName::Replicate,
+    });
+    host.counting.batch(BatchOf::Replicated, entries.len() as u64);
     let vote = VoteOf::<C>::from_leader_id(vote.leader_id, vote.committed);
     Some(AppendEntriesRequest { vote, prev_log_id: prev, entries, leader_commit: commit })
 }

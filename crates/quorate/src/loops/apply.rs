@@ -17,6 +17,10 @@ use quorate_core::work::Apply;
 use crate::base::BoxAsyncOnceMut;
 use crate::base::OptionalSend;
 use crate::clients::Taken;
+use crate::counting::BatchOf;
+use crate::counting::CommandName;
+use crate::counting::NotificationName;
+use crate::counting::SMCommandName;
 use crate::entry::RaftEntry;
 use crate::errors::ErrorSubject;
 use crate::errors::ErrorVerb;
@@ -154,6 +158,7 @@ where
         apply: Apply<CommittedLeaderIdOf<C>>,
         mut clients: Taken<C>,
     ) -> Result<(), StorageError<C>> {
+        self.host.counting.command(CommandName::StateMachine(SMCommandName::Apply));
         let Apply { first, last } = apply;
         let read = self.reader.entries_stream(first..last.index.saturating_add(1)).await;
         let mut expected = first;
@@ -168,7 +173,10 @@ where
             return Err(StorageError::read_log_at_index(expected, C::err_from_string(missing)));
         }
         self.host.step(|state, _| state.replica.applied_to(last));
-        self.host.recording.tell(|recorder| recorder.record_apply_batch(expected.saturating_sub(first)));
+        let count = expected.saturating_sub(first);
+        self.host.recording.tell(|recorder| recorder.record_apply_batch(count));
+        self.host.counting.batch(BatchOf::Applied, count);
+        self.host.counting.notification(NotificationName::StateMachine);
         Ok(())
     }
 
@@ -178,6 +186,7 @@ where
             self.host.step(|state, _| state.replica.install_failed());
             return Ok(());
         };
+        self.host.counting.command(CommandName::StateMachine(SMCommandName::InstallFullSnapshot));
         let meta = snapshot.meta;
         let install = self.machine.install_snapshot(&meta, snapshot.snapshot);
         let Some(installed) = unless_stopped(&self.host, install).await else { return Ok(()) };
@@ -204,6 +213,7 @@ where
     /// The builder writes beside everything else, in a task of its own.
     async fn build(&mut self) {
         let host = self.host.clone();
+        host.counting.command(CommandName::StateMachine(SMCommandName::BuildSnapshot));
         let Some(mut builder) = self.machine.try_create_snapshot_builder(false).await else {
             host.step(|state, _| state.replica.built(None));
             return;
@@ -212,6 +222,7 @@ where
             let build = AssertUnwindSafe(builder.build_snapshot()).catch_unwind();
             match C::AsyncRuntime::select2(build, host.until_stopped()).await {
                 Select2::First(Ok(Ok(snapshot))) => {
+                    host.counting.notification(NotificationName::StateMachine);
                     host.step(|state, _| {
                         state.replica.built(snapshot.meta.last_log_id.clone());
                         state.keep_snapshot_meta(snapshot.meta);

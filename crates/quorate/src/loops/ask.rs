@@ -7,6 +7,8 @@ use quorate_core::message::Transfer;
 use quorate_core::message::VoteReply;
 use quorate_core::work::Ask;
 
+use crate::counting::CommandName;
+use crate::counting::NotificationName;
 use crate::errors::RPCError;
 use crate::host::Host;
 use crate::loops::clock::dice;
@@ -51,14 +53,17 @@ where
     let option = RPCOption::new(ttl);
     let (asked, pre, answer) = match ask {
         Ask::PreVote(request) => {
+            host.counting.command(CommandName::SendPreVote);
             let asked = request.vote.clone();
             (asked, true, client.pre_vote(request_of(request), option).await)
         }
         Ask::Vote(request) => {
+            host.counting.command(CommandName::SendVote);
             let asked = request.vote.clone();
             (asked, false, client.vote(request_of(request), option).await)
         }
         Ask::Transfer(transfer) => {
+            host.counting.command(CommandName::BroadcastTransferLeader);
             if let Err(error) = client.transfer_leader(transfer_of(transfer), option).await {
                 tracing::debug!(id = %host.id, peer = %peer.id, %error, "the transfer of leadership was not told");
             }
@@ -67,6 +72,10 @@ where
     };
     match answer {
         Ok(response) => {
+            host.counting.notification(match pre {
+                true => NotificationName::PreVoteResponse,
+                false => NotificationName::VoteResponse,
+            });
             let (dice, reply) = (dice::<C>(), reply_of(response));
             host.step(|state, now| {
                 if pre {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use quorate_core::Time;
 use rand::Rng;
 
+use crate::counting::NotificationName;
 use crate::host::Host;
 use crate::runtime::AsyncRuntime;
 use crate::type_config::RaftTypeConfig;
@@ -38,6 +39,7 @@ pub(crate) async fn run<C: RaftTypeConfig>(host: Arc<Host<C>>) {
             .await;
         }
         if host.tick_enabled.load(Ordering::Acquire) && host.now() >= earliest {
+            host.counting.notification(NotificationName::Tick);
             let dice = dice::<C>();
             let (now, rounds) = host.step(|state, now| {
                 state.replica.timeout(now, dice);

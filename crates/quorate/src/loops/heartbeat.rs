@@ -8,6 +8,8 @@ use futures_util::stream;
 use quorate_core::message::AppendReply;
 use quorate_core::work::SendHeartbeat;
 
+use crate::counting::CommandName;
+use crate::counting::NotificationName;
 use crate::host::Host;
 use crate::network::NetStreamAppend;
 use crate::network::RPCOption;
@@ -35,8 +37,14 @@ where
             peer.heartbeat.wait().await;
             continue;
         };
+        host.counting.command(CommandName::BroadcastHeartbeat);
         let ticket = heartbeat.ticket;
         let reply = C::timeout(ttl, send(&mut client, heartbeat, ttl)).await.ok().flatten();
+        match &reply {
+            Some(AppendReply::HigherVote(_)) => host.counting.notification(NotificationName::HigherVote),
+            Some(_) => host.counting.notification(NotificationName::HeartbeatProgress),
+            None => {}
+        }
         host.step(|state, now| state.replica.heartbeat_answer(now, &peer.id, &ticket, reply.as_ref()));
     }
 }

@@ -12,6 +12,9 @@ use quorate_core::message::WriteSeq;
 use quorate_core::work::Write;
 
 use crate::base::OptionalSend;
+use crate::counting::BatchOf;
+use crate::counting::CommandName;
+use crate::counting::NotificationName;
 use crate::entry::RaftEntry;
 use crate::entry::RaftPayload;
 use crate::errors::ErrorSubject;
@@ -86,6 +89,7 @@ where
             }
             continue;
         };
+        host.counting.command(name_of::<C>(&write));
         let done = match write {
             Write::Append { seq, .. } => {
                 appended = seq;
@@ -119,6 +123,16 @@ where
             host.stop(fatal);
             return;
         }
+    }
+}
+
+fn name_of<C: RaftTypeConfig>(write: &Write<C::LeaderId>) -> CommandName {
+    match write {
+        Write::Append { .. } => CommandName::AppendEntries,
+        Write::Vote { .. } => CommandName::SaveVote,
+        Write::Truncate { .. } => CommandName::TruncateLog,
+        Write::Purge { .. } => CommandName::PurgeLog,
+        Write::Committed { .. } => CommandName::SaveCommittedAndApply,
     }
 }
 
@@ -172,14 +186,19 @@ where
     let fate = Arc::new(AtomicU8::new(APPENDING));
     let flush = Flush { host: host.clone(), seq, fate: fate.clone() };
     let callback = IOFlushed::notify(move |result| flush.tell(result));
+    let writes = entries.iter().filter(|pending| matches!(pending, Pending::Payload(..))).count() as u64;
     host.recording.tell(|recorder| {
         recorder.record_append_batch(entries.len() as u64);
-        let writes = entries.iter().filter(|pending| matches!(pending, Pending::Payload(..))).count();
         if writes > 0 {
-            recorder.record_write_batch(writes as u64);
+            recorder.record_write_batch(writes);
         }
     });
     let entries: Vec<C::Entry> = entries.into_iter().map(entry_of).collect();
+    host.counting.batch(BatchOf::Appended, entries.len() as u64);
+    host.counting.batch(BatchOf::Written, writes);
+    if let Some(last) = entries.last() {
+        host.counting.submitted(last.index().saturating_add(1));
+    }
     let appended = store.append(entries, callback).await;
     appended.map_err(|error| failed(ErrorSubject::Logs, ErrorVerb::Write, error))?;
     // An error that `append` returns says more than that its callback was dropped along the way.
@@ -207,7 +226,7 @@ impl<C: RaftTypeConfig> Flush<C> {
     fn tell(self, result: Result<(), io::Error>) {
         self.fate.store(TOLD, Ordering::Release);
         match result {
-            Ok(()) => self.host.step(|state, now| state.replica.flushed(now, self.seq)),
+            Ok(()) => flushed(&self.host, self.seq),
             Err(error) => self.host.stop(failed(ErrorSubject::Logs, ErrorVerb::Write, error)),
         }
     }
@@ -253,6 +272,8 @@ async fn in_order<C: RaftTypeConfig>(
 }
 
 fn flushed<C: RaftTypeConfig>(host: &Host<C>, seq: WriteSeq) {
+    host.counting.notification(NotificationName::LocalIO);
+    host.counting.command(CommandName::UpdateIOProgress);
     host.step(|state, now| state.replica.flushed(now, seq));
 }
 

@@ -6,6 +6,9 @@ use std::time::Duration;
 use quorate_core::work::SendSnapshot;
 
 use crate::base::OptionalSend;
+use crate::counting::CommandName;
+use crate::counting::NotificationName;
+use crate::counting::SMCommandName;
 use crate::errors::ReplicationClosed;
 use crate::errors::StreamingError;
 use crate::host::Host;
@@ -57,6 +60,7 @@ pub(crate) async fn run<C, NF, SM>(
             peer.snapshot.wait().await;
             continue;
         };
+        host.counting.command(CommandName::ReplicateSnapshot);
         let ticket = work.ticket;
         let mut client = factory.lock().await.new_snapshot_client(peer.id.clone(), &peer.node).await;
         let delay = match transfer(&host, &peer, &mut client, &commands, work).await {
@@ -117,6 +121,7 @@ where
         Select2::Second(()) => return Err(closed()),
     };
     let vote = answer.vote.to_owned_vote();
+    host.counting.notification(NotificationName::ReplicationProgress);
     host.step(|state, now| state.replica.snapshot_answer(now, &peer.id, &work.ticket, last.as_ref(), &vote));
     Ok(())
 }
@@ -166,6 +171,7 @@ where
             let _ = tx.send(machine.get_current_snapshot().await);
         })
     }));
+    host.counting.command(CommandName::StateMachine(SMCommandName::GetSnapshot));
     commands.send(command).await.ok()?;
     host.apply_work.raise();
     match rx.await.ok()? {

@@ -24,6 +24,8 @@ mod restarts;
 mod single_steps;
 mod snapshots;
 mod startup;
+#[cfg(feature = "runtime-stats")]
+mod stats;
 mod stores;
 mod suite;
 mod threads;
