@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 #![allow(unreachable_pub, reason = "shared by the modules of one test binary")]
 
+mod crash;
 mod machine;
 
 use machine::Machine;

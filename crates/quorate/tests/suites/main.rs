@@ -1,7 +1,10 @@
 //! The suites that show whether a store keeps its contract: sound stores pass, and each kind of mistake is caught.
+#![cfg(not(feature = "single-threaded"))]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 #![allow(unreachable_pub, reason = "shared by the modules of one test binary")]
 
+mod crash;
+mod file_store;
 mod log;
 mod memory;
 mod state;
