@@ -1,9 +1,12 @@
 //! Linearizable reads: by asking a quorum, or by the lease (thesis §6.4).
 
+use alloc::collections::BTreeSet;
+
 use crate::ids::LogId;
 use crate::ids::RaftLeaderId;
 use crate::leader::Refusal;
 use crate::options::Time;
+use crate::progress::Progress;
 use crate::quorum;
 use crate::replica::Replica;
 use crate::replica::Role;
@@ -33,6 +36,9 @@ impl<L: RaftLeaderId> Replica<L> {
         let Role::Leader(leader) = &mut self.role else { return Err(Refusal::NotLeader(known)) };
         if let Some(to) = leader.transferring_to() {
             return Err(Refusal::Transferring(to.clone()));
+        }
+        if leader.stepping_down_at.is_some() {
+            return Err(Refusal::NotLeader(None));
         }
         leader.round = leader.round.saturating_add(1);
         let floor = leader.read_floor.clone();
@@ -67,5 +73,24 @@ impl<L: RaftLeaderId> Replica<L> {
         let age_max = age_max.map_or(lease, |age| age.min(lease));
         let has_lease = self.leading().is_some_and(|leader| !leader.lease_given_back);
         has_lease && self.quorum_acked(now).is_some_and(|acked| now < acked + age_max)
+    }
+
+    /// The voters whose answers speak for the read: to a request that was sent after it came in, or at most `age_max`
+    /// ago (`None`: as long ago as the lease lasts). The leader itself is not among them.
+    pub fn read_supporters(
+        &self,
+        now: Time,
+        read: &Read<L>,
+        age_max: Option<core::time::Duration>,
+    ) -> BTreeSet<L::NodeId> {
+        let lease = self.options.read_lease();
+        let age_max = age_max.map_or(lease, |age| age.min(lease));
+        let speaks = |progress: &Progress<L::Committed>| {
+            progress.acked_round >= read.round
+                || progress.acked_time.is_some_and(|acked| now < acked + age_max)
+        };
+        let peers = self.leading().into_iter().flat_map(|leader| leader.peers.iter());
+        let voters = peers.filter(|(id, progress)| self.effective().is_voter(id) && speaks(progress));
+        voters.map(|(id, _)| id.clone()).collect()
     }
 }

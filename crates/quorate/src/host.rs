@@ -18,7 +18,6 @@ use std::time::Duration;
 
 use quorate_core::Broken;
 use quorate_core::Placed;
-use quorate_core::Read;
 use quorate_core::Replica;
 use quorate_core::Time;
 use quorate_core::message::WriteSeq;
@@ -51,12 +50,10 @@ use crate::type_config::alias::OneshotSenderOf;
 use crate::type_config::alias::SnapshotMetaOf;
 use crate::type_config::alias::StoredMembershipOf;
 use crate::waiters::Waiters;
+use crate::waiting_reads::WaitingReads;
 
 /// Most entries under way where the configuration names no number.
 const PROPOSALS_MAX: usize = 65536;
-
-/// Most reads that wait for a quorum; further ones are refused as if there were none.
-const READS_MAX: usize = 65536;
 
 /// How long a call whose answer got lost waits for the node to say why it stopped.
 const LOST_ANSWER_MAX: Duration = Duration::from_secs(1);
@@ -71,12 +68,6 @@ pub(crate) enum Pending<C: RaftTypeConfig> {
     Blank(LogIdOf<C>),
     /// A membership, and what its entry carries besides.
     Membership(LogIdOf<C>, Membership<C::NodeId, C::Node>, Option<C::Payload>),
-}
-
-/// A read that waits for a quorum to confirm that this leader led when it came in.
-struct WaitingRead<C: RaftTypeConfig> {
-    read: Read<C::LeaderId>,
-    waiter: OneshotSenderOf<C, bool>,
 }
 
 /// What the lock guards.
@@ -96,7 +87,7 @@ pub(crate) struct State<C: RaftTypeConfig> {
     pub(crate) peers: BTreeMap<C::NodeId, Arc<Peer<C>>>,
     /// Peers whose loops the driver has still to start.
     pub(crate) fresh_peers: Vec<Arc<Peer<C>>>,
-    reads: VecDeque<WaitingRead<C>>,
+    pub(crate) reads: WaitingReads<C>,
     flush_waiters: Waiters,
     room_waiters: Waiters,
     stop_waiters: Waiters,
@@ -160,7 +151,7 @@ impl<C: RaftTypeConfig> Host<C> {
             snapshot_meta,
             peers: BTreeMap::new(),
             fresh_peers: Vec::new(),
-            reads: VecDeque::new(),
+            reads: WaitingReads::default(),
             flush_waiters: Waiters::default(),
             room_waiters: Waiters::default(),
             stop_waiters: Waiters::default(),
@@ -194,8 +185,9 @@ impl<C: RaftTypeConfig> Host<C> {
     pub(crate) fn step<T>(&self, f: impl FnOnce(&mut State<C>, Time) -> T) -> T {
         let began = C::now();
         let mut state = self.lock();
-        let out = f(&mut state, self.time_of(began));
-        let aftermath = self.settle(&mut state, began);
+        let now = self.time_of(began);
+        let out = f(&mut state, now);
+        let aftermath = self.settle(&mut state, began, now);
         drop(state);
         if let Some(aftermath) = aftermath {
             self.finish(aftermath);
@@ -340,7 +332,7 @@ impl<C: RaftTypeConfig> Host<C> {
     /// What follows from the step just made, as far as it can be done under the lock.
     ///
     /// The usual step wakes loops and nothing else: then there is no aftermath.
-    fn settle(&self, state: &mut State<C>, began: InstantOf<C>) -> Option<Aftermath<C>> {
+    fn settle(&self, state: &mut State<C>, began: InstantOf<C>, now: Time) -> Option<Aftermath<C>> {
         let events = state.replica.take_events();
         self.counting.stepped(began, &state.replica, &events);
         let discarded = state.discard_clients(&events);
@@ -350,7 +342,7 @@ impl<C: RaftTypeConfig> Host<C> {
         if !state.room_waiters.is_empty() && state.has_room() {
             wakers.append(&mut state.room_waiters.reached(u64::MAX));
         }
-        let reads = state.confirmed_reads();
+        let reads = state.reads.take_confirmed(&state.replica, now);
         self.raise_signals(state);
         let broken = state.replica.broken();
         // In a debug build every step is checked for everything that one node can see.
@@ -496,26 +488,6 @@ impl<C: RaftTypeConfig> State<C> {
         }
     }
 
-    /// A read waits from now on; it is answered `true` when confirmed, `false` when it never will be.
-    ///
-    /// Returns false if too many wait already.
-    pub(crate) fn wait_read(&mut self, read: Read<C::LeaderId>, waiter: OneshotSenderOf<C, bool>) -> bool {
-        let has_room = self.reads.len() < READS_MAX;
-        if has_room {
-            self.reads.push_back(WaitingRead { read, waiter });
-        }
-        has_room
-    }
-
-    /// Nobody waits for this read any more.
-    pub(crate) fn forget_read(&mut self, read: &Read<C::LeaderId>) {
-        // Rounds grow from read to read.
-        let at = self.reads.partition_point(|waiting| waiting.read.round < read.round);
-        if self.reads.get(at).is_some_and(|waiting| waiting.read == *read) {
-            self.reads.remove(at);
-        }
-    }
-
     /// Takes back the first `count` pending entries.
     pub(crate) fn take_pending(&mut self, count: u64) -> Vec<Pending<C>> {
         let count = (count as usize).min(self.pending.len());
@@ -608,21 +580,6 @@ impl<C: RaftTypeConfig> State<C> {
                 self.fresh_peers.push(peer);
             }
         }
-    }
-
-    /// Reads are confirmed in the order in which they came in.
-    fn confirmed_reads(&mut self) -> Vec<(OneshotSenderOf<C, bool>, bool)> {
-        let mut answered = Vec::new();
-        while let Some(front) = self.reads.front() {
-            let confirmed = match self.replica.read_confirmed(&front.read) {
-                Some(false) => break,
-                outcome => outcome.is_some(),
-            };
-            if let Some(WaitingRead { waiter, .. }) = self.reads.pop_front() {
-                answered.push((waiter, confirmed));
-            }
-        }
-        answered
     }
 }
 

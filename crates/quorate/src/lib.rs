@@ -70,6 +70,7 @@ pub mod type_config;
 mod types;
 pub mod vote;
 mod waiters;
+mod waiting_reads;
 mod write;
 mod write_many;
 

@@ -188,7 +188,7 @@ struct Waiting<'a, C: RaftTypeConfig> {
 impl<C: RaftTypeConfig> Drop for Waiting<'_, C> {
     fn drop(&mut self) {
         if let Some(read) = self.read.take() {
-            self.host.step(|state, _| state.forget_read(&read));
+            self.host.step(|state, _| state.reads.forget(&read));
         }
     }
 }
@@ -224,13 +224,13 @@ where
         let read_log_id = ReadLogId::from_log_id(read.log_id.clone());
         match confirmed {
             Confirmed::Already => {}
-            Confirmed::Never => return Err(self.no_quorum()),
+            Confirmed::Never => return Err(host.look(|state, now| no_quorum(state, now, &read, &option))),
             Confirmed::Later(confirmed) => {
-                let mut waiting = Waiting { host, read: Some(read) };
+                let mut waiting = Waiting { host, read: Some(read.clone()) };
                 let outcome = C::timeout(wait, confirmed).await;
                 let Ok(outcome) = outcome else {
                     host.counting.notification(NotificationName::PendingReadDeadlineReached);
-                    return Err(self.no_quorum());
+                    return Err(host.look(|state, now| no_quorum(state, now, &read, &option)));
                 };
                 waiting.read = None;
                 match outcome {
@@ -250,19 +250,6 @@ where
     ) -> Result<(ReadLogId<C>, Option<LogIdOf<C>>), RaftError<C, LinearizableReadError<C>>> {
         let linearizer = self.get_read_linearizer(option).await?;
         Ok((linearizer.state.read_log_id, linearizer.state.applied))
-    }
-
-    fn no_quorum(&self) -> Refused<C> {
-        self.inner.host.look(|state, now| {
-            let lease = state.replica.options().lease;
-            let acked = state.replica.leading().into_iter().flat_map(|leader| leader.peers());
-            let acked =
-                acked.filter(|(_, progress)| progress.acked_time().is_some_and(|acked| now < acked + lease));
-            let mut got: std::collections::BTreeSet<_> = acked.map(|(id, _)| id.clone()).collect();
-            got.insert(state.replica.id().clone());
-            let cluster = state.effective_membership().membership().to_string();
-            RaftError::APIError(LinearizableReadError::QuorumNotEnough(QuorumNotEnough { cluster, got }))
-        })
     }
 }
 
@@ -284,18 +271,32 @@ fn ask<C: RaftTypeConfig>(
             ))));
         }
     };
-    let leased = option.max_quorum_ack_age != Some(Duration::ZERO)
-        && state.replica.read_leased(now, option.max_quorum_ack_age);
-    if leased || state.replica.read_confirmed(&read) == Some(true) {
+    if state.replica.read_leased(now, option.max_quorum_ack_age)
+        || state.replica.read_confirmed(&read) == Some(true)
+    {
         return Ok(Asked { read, applied, confirmed: Confirmed::Already });
     }
     let (tx, rx) = C::oneshot();
-    let waits = option.wait_timeout.is_none_or(|wait| !wait.is_zero()) && state.wait_read(read.clone(), tx);
+    let waits = option.wait_timeout.is_none_or(|wait| !wait.is_zero())
+        && state.reads.wait(read.clone(), option.max_quorum_ack_age, tx);
     if waits && option.heartbeat_if_quorum_ack_stale {
         state.replica.heartbeat_now();
     }
     let confirmed = if waits { Confirmed::Later(rx) } else { Confirmed::Never };
     Ok(Asked { read, applied, confirmed })
+}
+
+/// Too few voters have answered a request that would do for the read.
+fn no_quorum<C: RaftTypeConfig>(
+    state: &State<C>,
+    now: quorate_core::Time,
+    read: &Read<C::LeaderId>,
+    option: &LinearizerOption,
+) -> Refused<C> {
+    let cluster = state.effective_membership().membership().to_string();
+    let mut got = state.replica.read_supporters(now, read, option.max_quorum_ack_age);
+    got.insert(state.replica.id().clone());
+    RaftError::APIError(LinearizableReadError::QuorumNotEnough(QuorumNotEnough { cluster, got }))
 }
 
 fn not_leading<C: RaftTypeConfig>(state: &State<C>, now: quorate_core::Time) -> Refused<C> {

@@ -7,7 +7,7 @@ use crate::source::{Source, has_word};
 /// The pure crate.
 const CORE: &str = "quorate-core";
 /// What it may depend on, and only when asked to.
-const OPTIONAL: &[&str] = &["serde"];
+const OPTIONAL: &[&str] = &["serde", "ref-cast"];
 
 /// What its product code may not say, and what that would break.
 const BANNED: &[(&str, &str)] = &[
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn the_core_depends_on_optional_serde_at_most() {
+    fn the_core_depends_on_nothing_unless_asked_to() {
         let fine = "[dependencies]\nserde = { workspace = true, optional = true }\n[dev-dependencies]\nx = { workspace = true }\n";
         assert!(findings("core-dependencies", &[(MANIFEST, fine)]).is_empty());
         for (text, name) in [

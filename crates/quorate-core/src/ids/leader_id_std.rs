@@ -26,6 +26,7 @@ pub struct LeaderId<Term: RaftTerm, NID: NodeId> {
 /// An established leader of a term: the term alone identifies it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(bound = "", transparent))]
+#[cfg_attr(feature = "pair-log-ids", derive(ref_cast::RefCast))]
 #[repr(transparent)]
 pub struct CommittedLeaderId<Term: RaftTerm> {
     /// The term.

@@ -5,6 +5,9 @@ use core::fmt::Display;
 use core::fmt::Formatter;
 use core::fmt::Result;
 
+#[cfg(feature = "pair-log-ids")]
+use ref_cast::RefCast;
+
 use super::RaftCommittedLeaderId;
 use super::RaftTerm;
 use super::leader_id_std::CommittedLeaderId;
@@ -123,6 +126,30 @@ impl<T: RaftLogId> RaftLogId for &T {
     }
 }
 
+#[cfg(feature = "pair-log-ids")]
+macro_rules! impl_for_pairs {
+    ($($int:ty),*) => {$(
+        /// A term and an index, where a term has one leader at most.
+        impl RaftLogId for ($int, u64) {
+            type CommittedLeaderId = CommittedLeaderId<$int>;
+
+            fn new(leader_id: CommittedLeaderId<$int>, index: u64) -> Self {
+                (leader_id.term, index)
+            }
+
+            fn committed_leader_id(&self) -> &CommittedLeaderId<$int> {
+                CommittedLeaderId::ref_cast(&self.0)
+            }
+
+            fn index(&self) -> u64 {
+                self.1
+            }
+        }
+    )*};
+}
+#[cfg(feature = "pair-log-ids")]
+impl_for_pairs!(u8, u16, u32, u64, i8, i16, i32, i64);
+
 /// What an optional log id says about indexes; `None` is the id before the first entry.
 pub trait LogIdOptionExt {
     /// The index, if there is an id.
@@ -199,6 +226,16 @@ mod tests {
         let by_reference = &id;
         assert_eq!(RaftLogId::to_type::<LogId<_>>(&by_reference), id);
         assert_eq!(id.log_id_parts(), (&CommittedLeaderId::new(1), 3));
+    }
+
+    #[test]
+    #[cfg(feature = "pair-log-ids")]
+    fn pairs_are_log_ids() {
+        let pair = (1_u8, 3);
+        assert_eq!(pair.log_id_parts(), (&CommittedLeaderId::new(1), 3));
+        assert_eq!(pair.to_type::<LogId<_>>(), LogId::new_term_index(1_u8, 3));
+        assert_eq!(LogId::new_term_index(-1_i64, 4).to_type::<(i64, u64)>(), (-1, 4));
+        assert_eq!((Some(pair).index(), Some(pair).next_index()), (Some(3), 4));
     }
 
     #[test]

@@ -106,7 +106,7 @@ where
             self.run_commands().await;
             let (stopped, install, build, work) = self.host.step(|state, _| {
                 let install = state.replica.next_install().is_some();
-                let build = !install && state.replica.next_build();
+                let build = !install && state.replica.ready().build;
                 let apply = if install { None } else { state.replica.next_apply() };
                 let work = apply.map(|apply| {
                     let clients = state.clients.take_upto(apply.last.index);
@@ -123,7 +123,8 @@ where
                 (false, Some((apply, clients))) => self.apply(apply, clients).await,
                 (false, None) => Ok(()),
             };
-            if build && done.is_ok() {
+            // As of when what was at hand is applied.
+            if build && done.is_ok() && self.host.step(|state, _| state.replica.next_build()) {
                 self.build().await;
             }
             if let Err(error) = done {

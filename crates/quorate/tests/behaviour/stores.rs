@@ -33,6 +33,8 @@ use quorate::type_config::alias::StoredMembershipOf;
 use quorate::type_config::alias::VoteOf;
 use tokio::sync::watch;
 
+use crate::thin::Thin;
+
 /// Adds to the sum; the response is the sum after it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
@@ -44,7 +46,7 @@ impl fmt::Display for Add {
     }
 }
 
-quorate::declare_raft_types!(pub Types: D = Add, R = u64, Node = BasicNode);
+quorate::declare_raft_types!(pub Types: D = Add, R = u64, Node = BasicNode, AsyncRuntime = Thin);
 
 pub type Id = LogIdOf<Types>;
 
