@@ -2,13 +2,12 @@
 
 use proc_macro2::TokenStream;
 use quote::ToTokens;
-use quote::quote;
 use syn::Error;
 use syn::Item;
 use syn::ItemTrait;
 use syn::Result;
 #[cfg(not(feature = "single-threaded"))]
-use syn::{ReturnType, TraitItem, TraitItemFn, parse_quote};
+use syn::{ReturnType, TraitItem, TraitItemFn, Type, parse_quote};
 
 /// The trait, with functions that return futures in place of async ones.
 pub(crate) fn expand(arguments: TokenStream, item: TokenStream) -> Result<TokenStream> {
@@ -46,9 +45,9 @@ fn return_future(function: &mut TraitItemFn) {
     if function.sig.asyncness.take().is_none() {
         return;
     }
-    let output = match &function.sig.output {
-        ReturnType::Default => quote!(()),
-        ReturnType::Type(_, output) => output.into_token_stream(),
+    let output: Type = match &function.sig.output {
+        ReturnType::Default => parse_quote!(()),
+        ReturnType::Type(_, output) => *output.clone(),
     };
     function.sig.output =
         parse_quote!(-> impl ::core::future::Future<Output = #output> + ::core::marker::Send);

@@ -1,6 +1,17 @@
 //! The runtime traits of `quorate-rt` on tokio: [`TokioRuntime`].
 //!
 //! Time is tokio's, so that its paused clock works in tests.
+//!
+//! ```
+//! use quorate_rt::AsyncRuntime;
+//! use quorate_rt_tokio::TokioRuntime;
+//!
+//! let sum = TokioRuntime::run(async {
+//!     let task = TokioRuntime::spawn(async { 1 });
+//!     task.await.map_or(0, |one| one + 1)
+//! });
+//! assert_eq!(sum, 2);
+//! ```
 #![forbid(unsafe_code)]
 
 use std::fmt;

@@ -1,7 +1,26 @@
 //! The async runtime that a node runs on: tasks, time, dice, channels and locks.
 //!
 //! Quorate names no runtime. Whoever runs on another one than tokio, for which `quorate-rt-tokio` speaks, implements
-//! [`AsyncRuntime`] for it.
+//! [`AsyncRuntime`] for it, and finds in [`testing`] whether it does what a node relies on.
+//!
+//! What is written for the trait runs on any of them:
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! use quorate_rt::AsyncRuntime;
+//! use quorate_rt::Oneshot;
+//! use quorate_rt::OneshotSender;
+//!
+//! async fn answer_in_time<Rt: AsyncRuntime>() -> Option<u64> {
+//!     let (tx, rx) = Rt::Oneshot::channel();
+//!     drop(Rt::spawn(async move { tx.send(42) }));
+//!     Rt::timeout(Duration::from_secs(1), rx).await.ok()?.ok()
+//! }
+//! ```
+//!
+//! Beside the trait there are values that belong to a task ([`task_local`](mod@task_local)) and dice that fall the same way in each run
+//! ([`deterministic_rng`]). With the feature `single-threaded` nothing need be `Send` or `Sync`.
 #![forbid(unsafe_code)]
 
 mod async_runtime;
