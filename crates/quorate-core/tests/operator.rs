@@ -4,6 +4,7 @@
 mod harness;
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use harness::Cluster;
 use harness::Std;
@@ -13,6 +14,8 @@ use quorate_core::Membership;
 use quorate_core::Options;
 use quorate_core::Refusal;
 use quorate_core::ServerState;
+use quorate_core::message::AppendReply;
+use quorate_core::work::Event;
 use quorate_core::work::Write;
 
 fn founded(count: u64, options: Options) -> Cluster<Std> {
@@ -153,4 +156,51 @@ fn a_policy_of_no_entries_builds_one_snapshot_for_each() {
     cluster.stabilize();
     assert_eq!(cluster.node(1).replica.snapshot(), Some(&last));
     assert!(!cluster.node(1).replica.ready().build);
+}
+
+#[test]
+fn whoever_answered_lately_needs_no_heartbeat() {
+    let lately = Duration::from_millis(80);
+    let mut cluster = founded(3, Options { heartbeat_min_interval: lately, ..Options::default() });
+    cluster.run(200);
+    cluster.propose(1, 1).unwrap();
+    cluster.stabilize();
+    let next = |cluster: &mut Cluster<Std>, ms: u64| {
+        cluster.now_us += ms * 1000;
+        cluster.timeout(1);
+        [2, 3].map(|peer| cluster.node(1).replica.has_heartbeat(&peer))
+    };
+    assert_eq!(next(&mut cluster, 55), [false; 2], "both answered less than 80 ms ago");
+    assert_eq!(next(&mut cluster, 55), [true; 2]);
+    // Without the setting, every round reaches everyone.
+    let mut cluster = founded(3, Options::default());
+    cluster.run(200);
+    cluster.propose(1, 1).unwrap();
+    cluster.stabilize();
+    assert_eq!(next(&mut cluster, 55), [true; 2]);
+}
+
+#[test]
+fn a_peer_that_lost_its_log_is_told_of_unless_that_is_allowed() {
+    for (always, once) in [(false, false), (true, false), (false, true)] {
+        let mut cluster = founded(3, Options { allow_log_reversion: always, ..Options::default() });
+        cluster.propose(1, 3).unwrap();
+        cluster.stabilize();
+        cluster.replica(1).allow_reversion(&2, once);
+        for told in [!always && !once, !always] {
+            let replica = cluster.replica(1);
+            let matched =
+                replica.leading().unwrap().peers().find(|(id, _)| **id == 2).unwrap().1.matched().cloned();
+            replica.heartbeat_now();
+            let now = quorate_core::Time::from_millis(1);
+            let heartbeat = replica.next_heartbeat(now, &2).unwrap();
+            assert_eq!(heartbeat.prev, matched);
+            replica.heartbeat_answer(now, &2, &heartbeat.ticket, Some(&AppendReply::Conflict));
+            let events = replica.take_events();
+            assert_eq!(events, if told { vec![Event::Reverted { peer: 2, matched }] } else { Vec::new() });
+            // It is fed anew; the permission to lose its log once is used up.
+            cluster.settle(1);
+            cluster.stabilize();
+        }
+    }
 }

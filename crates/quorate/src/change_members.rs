@@ -192,6 +192,46 @@ mod tests {
     }
 
     #[test]
+    fn nodes_are_set_whether_they_are_known_or_not() {
+        let one = |change| step(&[&[1, 2]], change, true).unwrap();
+        assert_eq!(one(Change::SetNodes(nodes(&[2, 5]))), (vec![vec![1, 2]], vec![1, 2, 3, 4, 5]));
+        // All nodes but the voters may be replaced, and so may the data of all.
+        let all = Change::ReplaceAllNodes([(1, 'o'), (2, 'o')].into());
+        let next = next::<u64, _, _>(&membership(&[&[1, 2]]), all, true).unwrap();
+        assert_eq!(*next.node_map(), BTreeMap::from([(1, 'o'), (2, 'o')]));
+        let without = Change::ReplaceAllNodes(nodes(&[1, 3]));
+        assert_eq!(step(&[&[1, 2]], without, true), Err(LearnerNotFound { node_id: 2 }.into()));
+    }
+
+    #[test]
+    fn a_batch_is_applied_in_order_and_judged_as_a_whole() {
+        let batch = |changes| step(&[&[1, 2]], Change::Batch(changes), true);
+        let (add, remove) = (|| Change::AddNodes(nodes(&[5])), || Change::RemoveNodes(ids(&[5])));
+        assert_eq!(batch(vec![add(), remove()]).unwrap().1, [1, 2, 3, 4]);
+        assert_eq!(batch(vec![remove(), add()]).unwrap().1, [1, 2, 3, 4, 5]);
+        // A node may be a voter before it is a node, and a voter set empty, as long as it ends well.
+        let early = vec![Change::from([]), Change::AddVoterIds(ids(&[1, 5])), add()];
+        assert_eq!(batch(early).unwrap().0, [vec![1, 2], vec![1, 5]]);
+        let nested = vec![Change::Batch(vec![add()]), Change::Batch(vec![]), Change::RemoveVoters(ids(&[2]))];
+        assert_eq!(batch(nested).unwrap(), (vec![vec![1, 2], vec![1]], vec![1, 2, 3, 4, 5]));
+        assert_eq!(batch(vec![]).unwrap().0, [vec![1, 2]]);
+        assert_eq!(
+            batch(vec![Change::from([9]), Change::from([1])]).unwrap().0,
+            [vec![1, 2], vec![1]],
+            "only where it ends counts"
+        );
+        assert_eq!(batch(vec![Change::RemoveVoters(ids(&[1, 2]))]), Err(EmptyMembership {}.into()));
+    }
+
+    #[test]
+    fn learners_are_never_dropped_by_a_change_of_voters() {
+        assert_eq!(step(&[&[1], &[2]], Change::from([2]), false).unwrap(), (vec![vec![2]], vec![2, 3, 4]));
+        // From one joint membership to another, whoever is in no set any more goes.
+        let moved = step(&[&[1], &[2]], Change::from([3]), false).unwrap();
+        assert_eq!(moved, (vec![vec![2], vec![3]], vec![2, 3, 4]));
+    }
+
+    #[test]
     fn only_set_nodes_changes_a_known_node() {
         let other = BTreeMap::from([(1, 'o')]);
         let node = |change| {

@@ -16,7 +16,7 @@ use crate::runtime::AsyncRuntime;
 #[cfg_attr(feature = "clap", derive(clap::Parser))]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Config {
-    /// A label of the cluster
+    /// A label of the cluster, for the application; the library makes nothing of it
     #[cfg_attr(feature = "clap", arg(long, default_value = "foo"))]
     pub cluster_name: String,
 
@@ -40,7 +40,7 @@ pub struct Config {
     #[cfg_attr(feature = "clap", arg(long, default_value_t = 200))]
     pub install_snapshot_timeout: u64,
 
-    /// Not used
+    /// Accepted for compatibility: sending a snapshot may take as long as `install_snapshot_timeout` says
     #[cfg_attr(feature = "clap", arg(long, default_value_t = 0))]
     #[deprecated(note = "use `install_snapshot_timeout`")]
     pub send_snapshot_timeout: u64,
@@ -49,7 +49,7 @@ pub struct Config {
     #[cfg_attr(feature = "clap", arg(long, default_value_t = 300))]
     pub max_payload_entries: u64,
 
-    /// Most entries that are appended to the log at once
+    /// Most entries that are handed to the log store at once; 4096 if not given
     #[cfg_attr(feature = "clap", arg(long, default_value = "4096"))]
     pub max_append_entries: Option<u64>,
 
@@ -76,27 +76,27 @@ pub struct Config {
     #[cfg_attr(feature = "clap", arg(long, default_value_t = 1))]
     pub purge_batch_size: u64,
 
-    /// Most calls that wait for the node
+    /// Most writes under way at a time, of which further callers wait for the end; 65536 if not given
     #[cfg_attr(feature = "clap", arg(long, default_value = "65536"))]
     pub api_channel_size: Option<u64>,
 
-    /// Most writes in one batch
+    /// Most writes of clients that are handed to the log store at once
     #[cfg_attr(feature = "clap", arg(long, default_value_t = 4096))]
     pub api_batch_capacity: u64,
 
-    /// How long a batch waits for more writes
+    /// How long a leader holds writes back to hand more of them to the log store at once; 0 for not at all
     #[cfg_attr(feature = "clap", arg(long, default_value_t = 0))]
     pub api_batch_linger_ms: u64,
 
-    /// Most events inside of the node that wait for it
+    /// Accepted for compatibility: what happens inside of the node is dealt with at once, and never waits in a queue
     #[cfg_attr(feature = "clap", arg(long, default_value = "65536"))]
     pub notification_channel_size: Option<u64>,
 
-    /// Most commands that wait for the state machine
+    /// Most closures of callers that wait for the state machine; 1024 if not given
     #[cfg_attr(feature = "clap", arg(long, default_value = "1024"))]
     pub state_machine_channel_size: Option<u64>,
 
-    /// Entries whose way is timed in runtime statistics
+    /// Accepted for compatibility: how many entries are timed on their way where statistics of that are kept
     #[cfg_attr(feature = "clap", arg(long))]
     pub log_stage_capacity: Option<u64>,
 

@@ -25,6 +25,7 @@ mod reads;
 mod recorder;
 mod replication;
 mod restarts;
+mod settings;
 mod single_steps;
 mod snapshots;
 mod startup;

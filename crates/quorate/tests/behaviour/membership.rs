@@ -11,6 +11,7 @@ use quorate::StepDownPolicy;
 use quorate::async_runtime::WatchReceiver;
 use quorate::errors::ChangeMembershipError;
 use quorate::errors::ClientWriteError;
+use quorate::errors::ForwardReason;
 use quorate::errors::InitializeError;
 use quorate::errors::PreconditionFailed;
 use quorate::errors::RaftError;
@@ -357,4 +358,82 @@ async fn a_change_answers_for_both_of_its_entries() {
     assert_eq!(outcome.uniform.membership.unwrap().get_joint_config().as_slice(), [ids(&target)]);
     let request = ChangeMembershipRequest::new(target, false).with_payload(blank.clone(), blank);
     assert!(leader.change_membership_with_payload(request).await.unwrap().joint.is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn whether_a_change_makes_sense_comes_before_whether_a_quorum_is_heard() {
+    let mut cluster = Cluster::new(config());
+    let leader = cluster.found([1, 2, 3]).await;
+    for id in cluster.others(&leader) {
+        cluster.router.isolate(id);
+    }
+    elapse(LONG).await;
+    let end = last_log(&leader);
+    let stale = Precondition::LastLogId { last_log_id: None };
+    let refused = leader.change_membership_if(ids(&[]), false, [stale]).await.unwrap_err();
+    assert!(matches!(refused, RaftError::APIError(ClientWriteError::PreconditionFailed(_))), "{refused}");
+    let nobody = leader.change_membership(ids(&[]), false).await.unwrap_err();
+    assert!(matches!(change_error(nobody), ChangeMembershipError::EmptyMembership(_)));
+    let unheard = leader.change_membership([1, 2], false).await.unwrap_err();
+    let forward = unheard.forward_to_leader().unwrap();
+    assert_eq!((forward.leader_id, forward.reason), (None, ForwardReason::LeaseExpired));
+    assert_eq!(last_log(&leader), end, "nothing was written");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_under_way_comes_before_whether_a_change_makes_sense() {
+    let mut cluster = Cluster::new(config());
+    let leader = cluster.found([1, 2, 3]).await;
+    for id in cluster.others(&leader) {
+        cluster.router.isolate(id);
+    }
+    let changer = leader.clone();
+    let first = tokio::spawn(async move { changer.add_learner(4, node(4), false).await });
+    let end = last_log(&leader).unwrap();
+    leader.wait(PATIENCE).log_index(Some(end + 1), "under way").await.unwrap();
+    elapse(LONG).await;
+    let nobody = leader.change_membership(ids(&[]), false).await.unwrap_err();
+    assert!(matches!(change_error(nobody), ChangeMembershipError::InProgress(_)), "also without a quorum");
+    for id in cluster.others(&leader) {
+        cluster.router.restore(id);
+    }
+    soon(first).await.unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_while_leadership_moves_is_sent_to_the_heir() {
+    let mut cluster = Cluster::new(config());
+    let leader = cluster.found([1, 2, 3]).await;
+    let heir = cluster.others(&leader)[0];
+    cluster.router.hang_kind(heir, Kind::Transfer);
+    leader.trigger().transfer_leader(heir).await.unwrap();
+    let stale = Precondition::LastLogId { last_log_id: None };
+    let refused = leader.change_membership_if(ids(&[]), false, [stale]).await.unwrap_err();
+    let forward = refused.forward_to_leader().unwrap();
+    assert_eq!((forward.leader_id, forward.reason), (Some(heir), ForwardReason::LeadershipTransfer));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_of_one_leader_is_not_finished_on_the_terms_of_another() {
+    let mut cluster = Cluster::new(config());
+    let leader = cluster.found([1, 2, 3, 4]).await;
+    let others = cluster.others(&leader);
+    // Nobody's answer comes back: the joint membership is in everyone's log, and not committed.
+    for id in &others {
+        cluster.router.cut(*id, *leader.node_id());
+    }
+    let changer = leader.clone();
+    let target = [*leader.node_id(), others[0], others[1]];
+    let change = tokio::spawn(async move { changer.change_membership(target, true).await });
+    let end = last_log(&leader).unwrap();
+    for id in &others {
+        cluster.nodes[id].wait(PATIENCE).log_index(Some(end + 1), "joint").await.unwrap();
+    }
+    let (old, new) = cluster.depose(*leader.node_id()).await;
+    cluster.router.restore(*old.node_id());
+    let refused = soon(change).await.unwrap().unwrap_err();
+    assert!(refused.forward_to_leader().is_some(), "{refused}");
+    let uniform = |m: &quorate::RaftMetrics<_>| m.membership_config.get_joint_config().len() == 1;
+    new.wait(PATIENCE).metrics(uniform, "the new leader ends it").await.unwrap();
+    assert_eq!(configs(&new), [ids(&target)]);
 }

@@ -161,7 +161,7 @@ async fn what_the_caller_demands_comes_before_what_it_proposes() {
 
 #[tokio::test(start_paused = true)]
 async fn a_new_leader_first_commits_an_entry_of_its_own() {
-    let mut cluster = Cluster::new(Config { enable_heartbeat: false, ..config() });
+    let mut cluster = Cluster::new(Config { enable_heartbeat: false, enable_elect: false, ..config() });
     let leader = cluster.found([1, 2, 3]).await;
     let others = cluster.others(&leader);
     let heir = cluster.nodes[&others[0]].clone();

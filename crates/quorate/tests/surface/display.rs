@@ -90,6 +90,18 @@ fn membership_changes() {
     assert_eq!(add.to_string(), "AddNodes(1:BasicNode { addr: \"a\" })");
     let batch = Change::Batch(vec![add, Change::RemoveNodes(ids([1]))]);
     assert_eq!(batch.to_string(), "Batch([AddNodes(1:BasicNode { addr: \"a\" }),RemoveNodes([1])])");
+    let two = || BTreeMap::from([(1, node("a")), (2, node("b"))]);
+    let shown = r#"(1:BasicNode { addr: "a" },2:BasicNode { addr: "b" })"#;
+    assert_eq!(Change::AddVoters(two()).to_string(), format!("AddVoters{shown}"));
+    assert_eq!(Change::SetNodes(two()).to_string(), format!("SetNodes{shown}"));
+    assert_eq!(Change::ReplaceAllNodes(two()).to_string(), format!("ReplaceAllNodes{shown}"));
+    assert_eq!(Change::RemoveNodes(ids([])).to_string(), "RemoveNodes([])");
+    assert_eq!(Change::AddNodes(BTreeMap::new()).to_string(), "AddNodes()");
+    let many = |count| Change::Batch((0..count).map(|_| Change::RemoveVoters(ids([1]))).collect());
+    assert_eq!(many(7).to_string(), format!("Batch([{}])", ["RemoveVoters([1])"; 7].join(",")));
+    let cut = many(1025).to_string();
+    assert_eq!(cut.matches("RemoveVoters([1])").count(), 1024);
+    assert!(cut.ends_with("RemoveVoters([1]),..,RemoveVoters([1])])"), "the last is shown");
 }
 
 #[test]
