@@ -24,6 +24,7 @@ use crate::cluster::PATIENCE;
 use crate::cluster::config;
 use crate::cluster::elapse;
 use crate::cluster::soon;
+use crate::network::Kind;
 use crate::network::Node;
 use crate::stores::Add;
 use crate::stores::Id;
@@ -219,4 +220,26 @@ async fn a_snapshot_of_a_lower_leader_or_of_what_is_committed_is_not_installed()
         assert_eq!(answer.vote, Vote::new_committed(3, 9), "{last}");
     }
     assert_eq!((cluster.sum(1), node.metrics().borrow_watched().snapshot), (8, None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_voter_of_the_committed_membership_alone_may_campaign_and_does_not_count_itself() {
+    let (cluster, node) = follower().await;
+    let mut changing = request(3, Some(id(3, 9)), [], Some(id(3, 10)));
+    changing.entries = vec![membership_entry(id(3, 10), [1, 2]), membership_entry(id(3, 11), [2])];
+    take(&node, changing).await;
+    let metrics = node.wait(PATIENCE).applied_index(Some(10), "committed").await.unwrap();
+    assert_eq!(metrics.committed_membership_config.voter_ids().collect::<Vec<_>>(), [1, 2]);
+    assert_eq!(metrics.membership_config.voter_ids().collect::<Vec<_>>(), [2]);
+    node.trigger().elect(false).await.unwrap();
+    elapse(LONG).await;
+    let metrics = node.metrics().borrow_watched().clone();
+    assert_eq!((metrics.state, metrics.current_term), (ServerState::Candidate, 4));
+    assert_eq!(cluster.router.count(2, Kind::Vote), 1);
+    // Once the membership without it is committed, it campaigns no more.
+    take(&node, request(5, Some(id(3, 11)), [12], Some(id(5, 12)))).await;
+    node.wait(PATIENCE).applied_index(Some(12), "committed").await.unwrap();
+    node.trigger().elect(false).await.unwrap();
+    elapse(LONG).await;
+    assert_eq!((node.metrics().borrow_watched().current_term, cluster.router.count(2, Kind::Vote)), (5, 1));
 }

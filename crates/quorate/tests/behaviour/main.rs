@@ -33,6 +33,7 @@ mod startup;
 mod stats;
 mod stores;
 mod suite;
+mod table;
 #[allow(dead_code, reason = "the polls are counted elsewhere")]
 #[path = "../custom/thin.rs"]
 mod thin;
