@@ -19,8 +19,8 @@
 //! }
 //! ```
 //!
-//! Beside the trait there are values that belong to a task ([`task_local`](mod@task_local)) and dice that fall the same way in each run
-//! ([`deterministic_rng`]). With the feature `single-threaded` nothing need be `Send` or `Sync`.
+//! Beside the trait there are values that belong to a task ([`task_local`](mod@task_local)) and dice that fall the same
+//! way in each run ([`deterministic_rng`]). With the feature `single-threaded` nothing need be `Send` or `Sync`.
 #![forbid(unsafe_code)]
 
 mod async_runtime;
