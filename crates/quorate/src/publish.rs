@@ -122,7 +122,8 @@ impl<C: RaftTypeConfig> Watches<C> {
         let senders = self.senders.lock().unwrap_or_else(PoisonError::into_inner);
         senders.data.send_if_different(data);
         senders.server.send_if_different(server_of(&metrics));
-        senders.metrics.send_if_different(metrics);
+        // Like a clock's tick: also when nothing is new. There is a receiver as long as there is a sender.
+        let _ = senders.metrics.send(metrics);
     }
 
     /// Shows how far `host` has come; what would go back is not shown.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use quorate::LogIdOptionExt;
 use quorate::async_runtime::WatchReceiver;
 use quorate::errors::ForwardReason;
@@ -141,6 +142,25 @@ async fn members_are_those_of_the_last_membership_in_the_log() {
     assert_eq!(leader.learner_ids().count(), 0);
     cluster.router.restore(*follower.node_id());
     soon(change).await.unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_metrics_tick_with_what_the_node_does_and_the_others_with_what_is_new() {
+    let mut cluster = Cluster::new(config());
+    let leader = cluster.found([1, 2, 3]).await;
+    let follower = cluster.nodes[&cluster.others(&leader)[0]].clone();
+    elapse(LONG).await;
+    let (mut all, mut data, mut server) =
+        (follower.metrics(), follower.data_metrics(), follower.server_metrics());
+    let before = all.borrow_and_update().clone();
+    drop((data.borrow_and_update(), server.borrow_and_update()));
+    for _ in 0..3 {
+        soon(all.changed()).await.unwrap();
+        assert_eq!(*all.borrow_watched(), before, "heartbeats bring nothing new");
+    }
+    for changed in [data.changed().now_or_never(), server.changed().now_or_never()] {
+        assert_eq!(changed, None);
+    }
 }
 
 #[cfg(feature = "metrics-logids")]

@@ -4,6 +4,7 @@
 
 mod declare;
 mod display;
+mod errors;
 #[cfg(feature = "serde")]
 mod json;
 mod network;

@@ -79,6 +79,81 @@ async fn a_wait_that_takes_too_long_says_what_for() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn each_wait_says_what_it_waits_for() {
+    async fn text(wait: impl Future<Output = Result<RaftMetrics<Adv>, WaitError>>) -> String {
+        let Err(WaitError::Timeout(_, text)) = wait.await else { panic!("nothing of it is there") };
+        text.split(" latest: Metrics{id:1, ").next().unwrap().to_string()
+    }
+    let (_tx, wait) = waiting(Some(Duration::from_millis(1)));
+    let id = log_id(1, 2, 3);
+    assert_eq!(text(wait.metrics(|_| false, "m")).await, "m");
+    assert_eq!(text(wait.vote(vote(1, 2), "m")).await, "m .vote == <T1-N2:->");
+    assert_eq!(text(wait.current_leader(2, "m")).await, "m .current_leader == 2");
+    assert_eq!(text(wait.log_index(Some(3), "m")).await, "m .last_log_index == 3");
+    assert_eq!(text(wait.log_index_at_least(Some(3), "m")).await, "m .last_log_index >= 3");
+    assert_eq!(text(wait.applied_index_at_least(Some(3), "m")).await, "m .applied_index >= 3");
+    assert_eq!(text(wait.committed_index(Some(3), "m")).await, "m .committed_index == 3");
+    assert_eq!(text(wait.committed_index_at_least(Some(3), "m")).await, "m .committed_index >= 3");
+    assert_eq!(text(wait.state(ServerState::Leader, "m")).await, "m .state == Leader");
+    assert_eq!(text(wait.voter_ids([2, 1], "m")).await, "m .voter_ids == {1, 2}");
+    assert_eq!(text(wait.snapshot(id, "m")).await, "m .snapshot == T1-N2.3");
+    assert_eq!(text(wait.purged(Some(id), "m")).await, "m .purged == T1-N2.3");
+    assert_eq!(text(wait.leader_with_quorum_acked(None, "m")).await, "m .leader_with_quorum_acked >= None");
+    assert_eq!(text(wait.ge(Metric::Term(1), "m")).await, "m .term >= 1");
+    assert_eq!(text(wait.eq(Metric::Committed(Some(id)), "m")).await, "m .committed == T1-N2.3");
+    assert_eq!(text(wait.ge(Metric::Applied(Some(id)), "m")).await, "m .applied >= T1-N2.3");
+}
+
+#[tokio::test(start_paused = true)]
+#[expect(deprecated, reason = "kept for those who still use them")]
+async fn former_waits_are_for_the_log_and_what_is_applied() {
+    let (tx, wait) = waiting(Some(Duration::from_millis(1)));
+    change(&tx, |metrics| {
+        metrics.last_log_index = Some(5);
+        metrics.membership_config = Arc::new(stored_membership());
+    });
+    assert!(wait.log(Some(5), "not applied").await.is_err());
+    assert!(wait.log_at_least(Some(4), "not applied").await.is_err());
+    change(&tx, |metrics| metrics.last_applied = Some(log_id(1, 2, 5)));
+    wait.log(Some(5), "").await.unwrap();
+    wait.log_at_least(Some(4), "").await.unwrap();
+    assert!(wait.log(Some(4), "a later one is not equal").await.is_err());
+    wait.members(ids([1, 2]), "").await.unwrap();
+    assert!(wait.members(ids([1]), "too few").await.is_err());
+}
+
+#[test]
+fn metrics_compare_with_each_of_their_numbers() {
+    let id = |index| Some(log_id(1, 2, index));
+    let metrics = RaftMetrics::<Adv> {
+        current_term: 3,
+        vote: committed_vote(3, 2),
+        last_log_index: Some(9),
+        local_committed: id(8),
+        last_applied: id(7),
+        snapshot: id(6),
+        purged: id(5),
+        ..RaftMetrics::new_initial(1)
+    };
+    let of: [fn(u64) -> Metric<Adv>; 8] = [
+        |off| Metric::Term(2 + off),
+        |off| Metric::Vote([committed_vote(2, 2), committed_vote(3, 2), committed_vote(3, 3)][off as usize]),
+        |off| Metric::LastLogIndex(Some(8 + off)),
+        |off| Metric::Committed(Some(log_id(1, 2, 7 + off))),
+        |off| Metric::Applied(Some(log_id(1, 2, 6 + off))),
+        |off| Metric::AppliedIndex(Some(6 + off)),
+        |off| Metric::Snapshot(Some(log_id(1, 2, 5 + off))),
+        |off| Metric::Purged(Some(log_id(1, 2, 4 + off))),
+    ];
+    for metric in of {
+        assert!(metrics > metric(0) && metrics != metric(0), "{:?}", metric(0));
+        assert!(metrics == metric(1) && metrics >= metric(1), "{:?}", metric(1));
+        assert!(metrics < metric(2), "{:?}", metric(2));
+    }
+    assert!(metrics > Metric::Applied(None) && metrics > Metric::LastLogIndex(None));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_node_that_shuts_down_ends_the_wait() {
     let (tx, wait) = waiting(None);
     drop(tx);
