@@ -36,3 +36,9 @@ where
     T: openraft::OptionalSerde,
 {
 }
+
+/// Its bounds are private in the list.
+#[cfg(feature = "all-features")]
+fn values<B, V, const N: usize>(range: openraft::stats::RangeValues<B, V, N>) {
+    let (_, _): (std::ops::Range<B>, [V; N]) = (range.range, range.values);
+}

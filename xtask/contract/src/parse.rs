@@ -88,9 +88,13 @@ impl<'a> Parser<'a> {
         let names: Vec<String> = names.flatten().collect();
         self.params.extend(names.iter().cloned());
         while !self.eat(">") {
-            self.eat("const");
+            let constant = self.eat("const");
             let name = self.next().to_owned();
-            if self.eat(":") {
+            if constant {
+                // Its type is not compared.
+                self.expect(":")?;
+                self.ty()?;
+            } else if self.eat(":") {
                 let bounds = self.bounds()?;
                 generics.predicates.push(Predicate { ty: Ty::Param(name.clone()), bounds });
             }
