@@ -54,8 +54,10 @@ where
 {
     /// Adds a learner: a node that gets the log and does not vote.
     ///
-    /// With `blocking`, waits until it lags by no more than `Config::replication_lag_threshold` entries, or left, or
-    /// this node no longer leads. A node that is known keeps its data; the entry is written all the same.
+    /// With `blocking`, waits until it lags by no more than
+    /// [`Config::replication_lag_threshold`](crate::Config::replication_lag_threshold) entries, or left, or this node no
+    /// longer leads; for a node that cannot be reached that is for ever, so put a timeout around it: dropping the call leaves
+    /// the learner. A node that is known keeps its data; the entry is written all the same.
     pub async fn add_learner(&self, id: C::NodeId, node: C::Node, blocking: bool) -> Written<C> {
         let change = ChangeMembers::AddNodes([(id.clone(), node)].into());
         let written = self.change_membership(change, true).await?;
@@ -68,7 +70,17 @@ where
     /// Changes the membership, through a joint one where voters change, and waits until the last entry is applied.
     ///
     /// Voters that leave become learners with `retain`, and leave altogether without. The leader finishes the change
-    /// by itself once it has begun, also if this call is dropped, and so does a leader after it.
+    /// by itself once it has begun, also if this call is dropped, and so does a leader after it (thesis §4.3).
+    ///
+    /// `members` is a [`ChangeMembers`], or a list of ids: these are the voters then, and no others. The answer is that of
+    /// the last entry. [Dynamic membership](crate::docs::dynamic_membership) has examples, and the conditions in their
+    /// order.
+    ///
+    /// # Errors
+    ///
+    /// [`ForwardToLeader`](crate::errors::ForwardToLeader), [`PreconditionFailed`](crate::errors::PreconditionFailed) and
+    /// [`ChangeMembershipError`] say that nothing was written. [`ClientWriteError::LogEntryDiscarded`] and
+    /// [`RaftError::Fatal`] leave open whether the change will be made.
     pub async fn change_membership(
         &self,
         members: impl Into<ChangeMembers<C::NodeId, C::Node>>,

@@ -12,6 +12,9 @@ use crate::network::Backoff;
 use crate::runtime::AsyncRuntime;
 
 /// The numbers that a node runs by. Times are in milliseconds.
+///
+/// [`Config::default`] suits a local network and a fast disk. [The guide](crate::docs::configuration) has all fields in one
+/// table, with when to change them. [`validate`](Self::validate) a config before a node is given it.
 #[derive(Debug, Clone)]
 #[cfg_attr(feature = "clap", derive(clap::Parser))]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]

@@ -67,7 +67,7 @@ where
     C: RaftTypeConfig,
     SM: RaftStateMachine<C>,
 {
-    /// Entries, or a sign of life, from a leader. Answers when they are durable.
+    /// Entries, or a sign of life, from a leader (thesis §3.5). Answers when they are durable.
     ///
     /// Cancel safe: what was accepted is written all the same.
     pub async fn append_entries(
@@ -106,7 +106,10 @@ where
         })
     }
 
-    /// A candidate asks for this node's vote. Answers when the vote is durable.
+    /// A candidate asks for this node's vote (thesis §3.4). Answers when the vote is durable.
+    ///
+    /// A node that hears a leader refuses, unless that leader wished the election (thesis §4.2.3, §3.10). Cancel safe: what
+    /// was granted is granted.
     pub async fn vote(&self, rpc: VoteRequest<C>) -> Result<VoteResponse<C>, RaftError<C>> {
         let host = &self.inner.host;
         host.recording.tell(|recorder| recorder.increment_vote());
@@ -117,7 +120,7 @@ where
         Ok(vote_response_of(message))
     }
 
-    /// A node asks whether it would get this node's vote. Nothing changes by it.
+    /// A node asks whether it would get this node's vote (thesis §9.6). Nothing changes by it.
     pub async fn pre_vote(&self, rpc: VoteRequest<C>) -> Result<VoteResponse<C>, RaftError<C>> {
         self.inner.host.counting.message(RaftMsgName::RequestPreVote);
         let request = vote_request_of(rpc);
@@ -125,7 +128,10 @@ where
         Ok(vote_response_of(reply))
     }
 
-    /// A leader sends its snapshot. Answers with this node's vote when it is installed, or need not be.
+    /// A leader sends its snapshot (thesis §5). Answers with this node's vote when it is installed, or need not be.
+    ///
+    /// A vote that is greater than the sender's tells it that it no longer leads. A call that is dropped does not undo what
+    /// was begun.
     ///
     /// Snapshots are taken one at a time. A snapshot that no leader can have sent is an error and changes nothing.
     pub async fn install_full_snapshot(
@@ -145,7 +151,8 @@ where
         }
     }
 
-    /// The leader hands leadership to some node. If it is this one, it waits for the leader's log and campaigns.
+    /// The leader hands leadership to some node. If it is this one, it waits for the leader's log and campaigns (thesis
+    /// §3.10); it waits for [`Config::election_timeout_min`](crate::Config::election_timeout_min) at most.
     pub async fn handle_transfer_leader(
         &self,
         req: TransferLeaderRequest<C>,

@@ -37,7 +37,11 @@ mod instant;
 pub mod recorder;
 mod wait;
 
-/// Everything that a node tells of itself.
+/// Everything that a node tells of itself, from [`Raft::metrics`](crate::Raft::metrics).
+///
+/// It is told after the fact, many steps at a time: what it says did happen, and what happened may not be said yet. The
+/// fields that are for the leader are `None` on every other node. [Log pointers](crate::docs::log_pointers) explains who is
+/// ahead of whom, and [monitoring](crate::docs::monitoring) what to watch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(bound = ""))]
 pub struct RaftMetrics<C: RaftTypeConfig> {
@@ -45,45 +49,48 @@ pub struct RaftMetrics<C: RaftTypeConfig> {
     pub running_state: Result<(), Fatal<C>>,
     /// Its id.
     pub id: C::NodeId,
-    /// Its term.
+    /// Its term: that of its present vote, durable or not.
     pub current_term: C::Term,
-    /// Its last durable vote.
+    /// Its last durable vote: whom it follows or wants to lead, and whether a quorum has agreed.
     pub vote: VoteOf<C>,
     /// The index of its last entry, durable or not.
     pub last_log_index: Option<u64>,
-    /// The last entry that it knows to be committed and has itself.
+    /// The last entry that it knows to be committed and has itself. After a restart it begins with what is applied.
     pub local_committed: Option<LogIdOf<C>>,
-    /// The last entry that it knows to be committed since it was started.
+    /// The last entry that a leader has said to be committed, or that it committed as leader, since it was started; `None`
+    /// until then.
     pub cluster_committed: Option<LogIdOf<C>>,
     /// The same as `local_committed`.
     #[deprecated(note = "use `local_committed`")]
     pub committed: Option<LogIdOf<C>>,
-    /// The last entry that the state machine applied.
+    /// The last entry that the state machine applied: when it is seen here, the state machine has it.
     pub last_applied: Option<LogIdOf<C>>,
     /// The last entry that a completed snapshot covers.
     pub snapshot: Option<LogIdOf<C>>,
-    /// The last entry that was removed from the log.
+    /// The last entry that was removed from the log, because a snapshot covers it.
     pub purged: Option<LogIdOf<C>>,
     /// The ids of all entries of the log. It is not sent.
     #[cfg(feature = "metrics-logids")]
     #[cfg_attr(feature = "serde", serde(skip))]
     pub log_id_list: LogIdListOf<C>,
-    /// Its role.
+    /// Its role. A leader that is cut off says `Leader` until it hears of another.
     pub state: ServerState,
-    /// The leader that it follows, or itself.
+    /// The leader that it follows, or itself; `None` while its vote is not granted by a quorum.
     pub current_leader: Option<C::NodeId>,
     /// How long ago a quorum was heard of when this was published, in milliseconds; on the leader.
     #[deprecated(note = "use `last_quorum_acked`")]
     pub millis_since_quorum_ack: Option<u64>,
-    /// When the leader last sent something that a quorum has answered; on the leader.
+    /// When the leader last sent something that a quorum has answered; on the leader. It was not replaced before that time.
     pub last_quorum_acked: Option<SerdeInstantOf<C>>,
-    /// The effective membership: the last one in the log.
+    /// The effective membership: the last one in the log, committed or not, which is in force (thesis §4.1).
     pub membership_config: Arc<StoredMembershipOf<C>>,
     /// The last committed membership.
     pub committed_membership_config: Arc<StoredMembershipOf<C>>,
-    /// When the leader last sent each node something that the node has answered; on the leader.
+    /// When the leader last sent each node something that the node has answered, by heartbeat or otherwise, itself included;
+    /// on the leader. `None` for a node that has not answered it yet.
     pub heartbeat: Option<BTreeMap<NodeIdOf<C>, Option<SerdeInstantOf<C>>>>,
-    /// The last entry that each node is known to have; on the leader.
+    /// The last entry that each node is known to have on its disk, itself included; on the leader. `None` for a node of which
+    /// nothing is known yet.
     pub replication: Option<BTreeMap<NodeIdOf<C>, Option<LogIdOf<C>>>>,
 }
 

@@ -36,18 +36,22 @@ use crate::type_config::alias::VoteOf;
 pub use crate::deprecated::RaftNetwork;
 
 /// Makes clients to other nodes.
+///
+/// [The guide](crate::docs::network_contract) says what a network is relied upon for, and which error to return when;
+/// [`testing::network`](crate::testing::network) checks it.
 pub trait RaftNetworkFactory<C: RaftTypeConfig>: OptionalSend + OptionalSync + 'static {
     /// A client to one node.
     type Network: NetBackoff<C> + NetStreamAppend<C> + NetVote<C> + NetSnapshot<C> + NetTransferLeader<C>;
 
-    /// A client to the node `target`. It connects when it is first used, not here: this cannot fail.
+    /// A client to the node `target`, of which the membership knows `node`. It connects when it is first used, not here: this
+    /// cannot fail. It must reach `target` and nobody else.
     fn new_client(
         &mut self,
         target: C::NodeId,
         node: &C::Node,
     ) -> impl Future<Output = Self::Network> + OptionalSend;
 
-    /// A client for heartbeats, which must not wait behind large messages.
+    /// A client for heartbeats, which must not wait behind large messages. By default one like any other.
     fn new_heartbeat_client(
         &mut self,
         target: C::NodeId,
@@ -56,7 +60,7 @@ pub trait RaftNetworkFactory<C: RaftTypeConfig>: OptionalSend + OptionalSync + '
         self.new_client(target, node)
     }
 
-    /// A client for one snapshot.
+    /// A client for one snapshot. By default one like any other.
     fn new_snapshot_client(
         &mut self,
         target: C::NodeId,
@@ -67,25 +71,29 @@ pub trait RaftNetworkFactory<C: RaftTypeConfig>: OptionalSend + OptionalSync + '
 }
 
 /// A client to one node: all of the `Net` traits at once.
+///
+/// Calls may fail in any way and be repeated; their futures may be dropped at any point. Return
+/// [`Unreachable`] if to try again at once is of no use, and [`NetworkError`](crate::errors::NetworkError) if it is.
 pub trait RaftNetworkV2<C: RaftTypeConfig>: OptionalSend + OptionalSync + 'static {
     /// The content of a snapshot.
     type SnapshotData: OptionalSend + 'static;
 
-    /// Sends entries or a heartbeat.
+    /// Sends entries or a heartbeat; the peer's [`Raft::append_entries`](crate::Raft::append_entries) answers.
     fn append_entries(
         &mut self,
         rpc: AppendEntriesRequest<C>,
         option: RPCOption,
     ) -> impl Future<Output = Result<AppendEntriesResponse<C>, RPCError<C>>> + OptionalSend;
 
-    /// Asks for a vote.
+    /// Asks for a vote; the peer's [`Raft::vote`](crate::Raft::vote) answers.
     fn vote(
         &mut self,
         rpc: VoteRequest<C>,
         option: RPCOption,
     ) -> impl Future<Output = Result<VoteResponse<C>, RPCError<C>>> + OptionalSend;
 
-    /// Sends a snapshot to its end, unless `cancel` ends first.
+    /// Sends a snapshot to its end, unless `cancel` ends first; the peer's
+    /// [`Raft::install_full_snapshot`](crate::Raft::install_full_snapshot) answers. It may take as long as it takes.
     fn full_snapshot(
         &mut self,
         vote: VoteOf<C>,
@@ -109,7 +117,8 @@ pub trait RaftNetworkV2<C: RaftTypeConfig>: OptionalSend + OptionalSync + 'stati
         stream_append_sequential(self, input, option)
     }
 
-    /// Asks whether a vote would be granted. By default it would.
+    /// Asks whether a vote would be granted; the peer's [`Raft::pre_vote`](crate::Raft::pre_vote) answers. By default it
+    /// would, without asking: write this if you turn [`Config::enable_pre_vote`](crate::Config::enable_pre_vote) on.
     fn pre_vote(
         &mut self,
         rpc: VoteRequest<C>,
@@ -118,7 +127,8 @@ pub trait RaftNetworkV2<C: RaftTypeConfig>: OptionalSend + OptionalSync + 'stati
         async move { Ok(grant(rpc)) }
     }
 
-    /// Asks the node to take over.
+    /// Asks the node to take over; the peer's [`Raft::handle_transfer_leader`](crate::Raft::handle_transfer_leader) answers.
+    /// By default it is unreachable for that.
     fn transfer_leader(
         &mut self,
         _req: TransferLeaderRequest<C>,

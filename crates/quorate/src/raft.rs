@@ -200,9 +200,19 @@ where
 {
     // --- Starting and stopping.
 
-    /// Starts a node from what its stores hold.
+    /// Starts a node from what its stores hold: [`build`](Self::build) and [`run`](Self::run).
     ///
-    /// Fails if a store cannot be read, or contradicts itself. `config` is taken as it is; validate it before.
+    /// `network` makes the clients to the other nodes; requests that *come* are yours to pass on, to
+    /// [`append_entries`](Self::append_entries) and its like. `config` is taken as it is; validate it before.
+    ///
+    /// What a crash left half done is made good first: a snapshot that is newer than the state machine is installed, what
+    /// is known to be committed is applied again, what stands below a snapshot is removed.
+    ///
+    /// # Errors
+    ///
+    /// [`Fatal::StorageError`] if a store cannot be read, or contradicts itself or the other one;
+    /// [the guide](crate::docs::storage_contract#what-stops-a-node-at-the-start) lists how. If the call is dropped, no node
+    /// runs, and the stores may be opened again.
     pub async fn new<LS, N>(
         id: C::NodeId,
         config: Arc<Config>,
@@ -221,6 +231,9 @@ where
     }
 
     /// Reads the stores and rebuilds the node; nothing runs before [`run`](Self::run).
+    ///
+    /// So a server can be given the handle before the first message leaves. Errors and cancellation are those of
+    /// [`new`](Self::new).
     pub async fn build<LS, N>(
         id: C::NodeId,
         config: Arc<Config>,
@@ -322,7 +335,7 @@ where
     }
 
     /// Tells `recorder` the node's numbers from now on, or nobody; see
-    /// [`MetricsRecorder`](crate::metrics::MetricsRecorder) for which and when.
+    /// [`MetricsRecorder`] for which and when.
     pub async fn set_metrics_recorder(
         &self,
         recorder: Option<Arc<dyn MetricsRecorder>>,
@@ -366,7 +379,13 @@ where
 
     /// Founds a cluster of `members` on this node, which must be one of them and hold nothing yet.
     ///
-    /// Returns when the membership is durable here; an election follows at once. Call it on one node of the cluster.
+    /// Returns when the membership is durable here; an election follows at once. Call it on one node of the cluster, or on
+    /// several with the same members. [Cluster formation](crate::docs::cluster_formation) has examples.
+    ///
+    /// # Errors
+    ///
+    /// [`NotAllowed`] if there is a log or a vote here, [`NotInMembers`] if this node is not among the members. Either way
+    /// nothing was written. If the call is dropped, the cluster may be founded all the same.
     pub async fn initialize<T>(&self, members: T) -> Result<(), RaftError<C, InitializeError<C>>>
     where
         T: IntoNodes<C::NodeId, C::Node> + Debug,
@@ -414,12 +433,13 @@ where
 
     // --- Looking.
 
-    /// The leader as far as this node knows.
+    /// The leader as far as this node knows; `None` if it follows nobody. It may have been replaced by now.
     pub async fn current_leader(&self) -> Option<C::NodeId> {
         self.inner.host.look(|state, _| state.replica.leader().cloned())
     }
 
-    /// Whether this node leads, as of the last published metrics.
+    /// Whether this node leads, as of the last published metrics. Another one may lead by now: to be sure, confirm a
+    /// [read](Self::ensure_linearizable).
     pub fn is_leader(&self) -> bool {
         self.inner.receivers.server.borrow_watched().state.is_leader()
     }
@@ -442,22 +462,43 @@ where
         config.membership().learner_ids().collect::<Vec<_>>().into_iter()
     }
 
-    /// All that a node tells of itself, and its changes.
+    /// All that a node tells of itself, and its changes: a watch, which keeps the newest value.
+    ///
+    /// It is brought up to date after steps of the node, many steps at a time, so a value in between may never be seen.
+    /// [Monitoring](crate::docs::monitoring) shows its uses.
+    ///
+    #[cfg_attr(feature = "tokio-rt", doc = "```")]
+    #[cfg_attr(not(feature = "tokio-rt"), doc = "```text")]
+    /// # use quorate_guide::Cluster;
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let cluster = Cluster::of(1).await?;
+    /// # let raft = cluster.leader().await?;
+    /// use quorate::async_runtime::WatchReceiver;
+    ///
+    /// let mut metrics = raft.metrics();
+    /// println!("{}", metrics.borrow_watched().clone());
+    /// let leads = metrics.wait_until(|metrics| metrics.state.is_leader()).await?;
+    /// # assert_eq!(leads.current_leader, Some(1));
+    /// # Ok(()) }
+    /// ```
     pub fn metrics(&self) -> WatchReceiverOf<C, RaftMetrics<C>> {
         self.inner.receivers.metrics.clone()
     }
 
-    /// Where the log, the commit and the state machine are, and their changes.
+    /// Where the log, the commit and the state machine are, and their changes: a watch that is told of nothing else.
     pub fn data_metrics(&self) -> WatchReceiverOf<C, RaftDataMetrics<C>> {
         self.inner.receivers.data.clone()
     }
 
-    /// What the node is to the others, and its changes.
+    /// What the node is to the others, and its changes: a watch that stays quiet while entries flow.
     pub fn server_metrics(&self) -> WatchReceiverOf<C, RaftServerMetrics<C>> {
         self.inner.receivers.server.clone()
     }
 
-    /// Waits for the metrics to become something, for `timeout` at most.
+    /// Waits for the metrics to become something, for `timeout` at most, or for as long as it takes.
+    ///
+    /// `raft.wait(None).applied_index_at_least(Some(7), "entry 7 is applied").await`; see [`Wait`] for what else.
     pub fn wait(&self, timeout: Option<Duration>) -> Wait<C> {
         Wait { timeout, rx: self.metrics() }
     }
@@ -477,6 +518,12 @@ where
     // --- The state machine.
 
     /// Runs `f` with the state machine, between two batches of entries, and returns what it returns.
+    ///
+    /// For whatever your state machine can do besides: no entry is applied meanwhile, so keep it short. It is not a
+    /// linearizable read by itself; see [`ensure_linearizable`](Self::ensure_linearizable).
+    ///
+    /// If `f` panics, the call fails with [`Fatal::Stopped`] after a moment, and the node goes on. A call that is dropped
+    /// may have run, or may run yet.
     pub async fn with_state_machine<F, V>(&self, f: F) -> Result<V, Fatal<C>>
     where
         SM: OptionalSend + 'static,
@@ -514,7 +561,7 @@ where
         }
     }
 
-    /// The state machine's current snapshot, if it has one.
+    /// The state machine's current snapshot, if it has one: that which was built or installed last.
     pub async fn get_snapshot(&self) -> Result<Option<SmSnapshotOf<C, SM>>, RaftError<C>> {
         let host = &self.inner.host;
         let snapshot = current_snapshot::<C, SM>(host, &self.inner.commands).await;

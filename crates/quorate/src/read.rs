@@ -198,7 +198,16 @@ where
     C: RaftTypeConfig,
     SM: RaftStateMachine<C>,
 {
-    /// Makes sure that a read of the state machine after this call sees every write that was acknowledged before it.
+    /// Makes sure that a read of the state machine after this call sees every write that was acknowledged before it
+    /// (thesis §6.4).
+    ///
+    /// Only the leader can; a follower asks it for a [`Linearizer`], see
+    /// [linearizable reads](crate::docs::linearizable_reads). It changes nothing: it may be dropped, and repeated.
+    ///
+    /// # Errors
+    ///
+    /// [`ForwardToLeader`] if this node does not lead or hands over; [`QuorumNotEnough`] if no quorum confirmed in time that
+    /// it leads; [`RaftError::Fatal`] if it stopped.
     pub async fn ensure_linearizable(
         &self,
         option: impl Into<LinearizerOption>,

@@ -43,7 +43,11 @@ pub use crate::types::SnapshotMeta;
 pub use crate::types::SnapshotSignature;
 use crate::vote::RaftVote;
 
-/// Reads a log.
+/// Reads a log, beside the one who writes it.
+///
+/// There is one reader for each peer and one for the state machine; they are used at the same time. An error from any method
+/// stops the node. What a store has to keep is told in [the guide](crate::docs::storage_contract), and checked by
+/// [`testing::log`](crate::testing::log).
 pub trait RaftLogReader<C: RaftTypeConfig>: OptionalSend + OptionalSync + 'static {
     /// The entries in `range`, in order.
     ///
@@ -55,7 +59,7 @@ pub trait RaftLogReader<C: RaftTypeConfig>: OptionalSend + OptionalSync + 'stati
         range: RB,
     ) -> impl Future<Output = Result<Vec<C::Entry>, io::Error>> + OptionalSend;
 
-    /// The vote that was saved last.
+    /// The vote that was saved last by [`save_vote`](RaftLogStorage::save_vote); none if there was none ever.
     fn read_vote(&mut self) -> impl Future<Output = Result<Option<VoteOf<C>>, io::Error>> + OptionalSend;
 
     /// The entries from `start` until `end`, or fewer: at least one if there is any, so as to bound memory.
@@ -237,21 +241,27 @@ impl<C: RaftTypeConfig, LR: RaftLogReader<C> + ?Sized> RaftLogReaderExt<C> for L
 
 /// Keeps the log and the vote.
 ///
-/// The library issues writes one after the other: the next when the previous one returned.
+/// The library issues writes one after the other: the next when the previous one returned; and a vote or a truncation only when
+/// the appends before it are durable. The methods are polled by the task that also sends heartbeats, so they must not block
+/// its thread. An error from any of them stops the node: retry inside what can be retried, and never an `fsync` that failed.
+///
+/// [The guide](crate::docs::storage_contract) has the contract method by method; [`testing::log`](crate::testing::log) and
+/// [`testing::crash`](crate::testing::crash) check it.
 pub trait RaftLogStorage<C: RaftTypeConfig>: OptionalSend + OptionalSync + 'static {
     /// Reads the log beside the one who writes it.
     type LogReader: RaftLogReader<C>;
 
-    /// What the log holds.
+    /// What the log holds: its last entry, and the last that was purged. Called when the node starts.
     fn get_log_state(&mut self) -> impl Future<Output = Result<LogState<C>, io::Error>> + OptionalSend;
 
     /// A reader, which sees what is written after it was made too.
     fn get_log_reader(&mut self) -> impl Future<Output = Self::LogReader> + OptionalSend;
 
-    /// Saves the vote; it must be durable when this returns.
+    /// Saves the vote, whole; it must be durable when this returns. A node that forgets a vote may vote twice (thesis §3.8).
     fn save_vote(&mut self, vote: &VoteOf<C>) -> impl Future<Output = Result<(), io::Error>> + OptionalSend;
 
-    /// Saves what is committed, so that a restart can apply it before a leader says so. It need not be durable.
+    /// Saves what is committed, so that a restart can apply it before a leader says so. It need not be durable, and is called
+    /// before the entries are applied.
     fn save_committed(
         &mut self,
         _committed: Option<LogIdOf<C>>,
@@ -268,7 +278,8 @@ pub trait RaftLogStorage<C: RaftTypeConfig>: OptionalSend + OptionalSync + 'stat
 
     /// Appends entries, which follow those that are there without a hole.
     ///
-    /// When this returns they can be read; when they are durable, `callback` is called, before or after.
+    /// When this returns they can be read; when they are durable, `callback` is called, before or after, from any thread. A
+    /// callback speaks for all appends before its own too. One that is dropped without a call is an error.
     fn append<I>(
         &mut self,
         entries: I,
@@ -278,14 +289,14 @@ pub trait RaftLogStorage<C: RaftTypeConfig>: OptionalSend + OptionalSync + 'stat
         I: IntoIterator<Item = C::Entry> + OptionalSend,
         I::IntoIter: OptionalSend;
 
-    /// Removes the entries after `last_log_id`, or all of them.
+    /// Removes the entries after `last_log_id`, or all of them; durable when this returns.
     fn truncate_after(
         &mut self,
         last_log_id: Option<LogIdOf<C>>,
     ) -> impl Future<Output = Result<(), io::Error>> + OptionalSend;
 
     /// Removes the entries up to and including `log_id` and remembers it as purged, even if it is beyond the last
-    /// entry.
+    /// entry. It may become durable later.
     fn purge(&mut self, log_id: LogIdOf<C>) -> impl Future<Output = Result<(), io::Error>> + OptionalSend;
 }
 
@@ -381,7 +392,10 @@ pub struct IOFlushedNotify<C: RaftTypeConfig> {
 
 /// Keeps the state that the log leads to.
 ///
-/// The methods are called one after the other.
+/// The methods are called one after the other, by a task of its own: a slow one delays no heartbeat. An error or a panic stops
+/// the node. It must be deterministic: the same entries lead to the same state on every node (thesis §2.1).
+///
+/// [The guide](crate::docs::storage_contract#the-state-machine) has the contract.
 pub trait RaftStateMachine<C: RaftTypeConfig>: OptionalSend + OptionalSync + 'static {
     /// The content of a snapshot.
     type SnapshotData: OptionalSend + 'static;
@@ -396,13 +410,14 @@ pub trait RaftStateMachine<C: RaftTypeConfig>: OptionalSend + OptionalSync + 'st
 
     /// Applies all entries of the stream in order, and answers with [`ApplyResponder::send`] where somebody waits.
     ///
-    /// Of an entry with a membership, that has to be kept for [`applied_state`](Self::applied_state).
+    /// Of an entry with a membership, that has to be kept for [`applied_state`](Self::applied_state); so has the id of the
+    /// last entry, in step with the data. An entry that the application finds wrong is no error but an answer.
     fn apply<Strm>(&mut self, entries: Strm) -> impl Future<Output = Result<(), io::Error>> + OptionalSend
     where
         Strm: Stream<Item = Result<EntryResponder<C>, io::Error>> + Unpin + OptionalSend;
 
-    /// A builder of a snapshot of the present state, or none if it is no time for one. With `force`, the node cannot
-    /// go on without.
+    /// A builder of a snapshot of the present state, or none if it is no time for one: then nothing happens, and the policy
+    /// waits for as many entries again. With `force`, when a node starts, it cannot go on without.
     fn try_create_snapshot_builder(
         &mut self,
         _force: bool,
@@ -410,10 +425,12 @@ pub trait RaftStateMachine<C: RaftTypeConfig>: OptionalSend + OptionalSync + 'st
         async { Some(self.get_snapshot_builder().await) }
     }
 
-    /// A builder of a snapshot of the present state.
+    /// A builder of a snapshot of the present state. Nothing is applied until it is made, so make it quickly: by a copy that is
+    /// cheap, and not by writing.
     fn get_snapshot_builder(&mut self) -> impl Future<Output = Self::SnapshotBuilder> + OptionalSend;
 
-    /// Replaces the state by that of a snapshot, which becomes the current one.
+    /// Replaces the state by that of a snapshot, which becomes the current one, all or nothing: after a crash in the middle
+    /// there is the old state or the new one.
     fn install_snapshot(
         &mut self,
         meta: &SnapshotMetaOf<C>,
@@ -431,7 +448,8 @@ pub trait RaftSnapshotBuilder<C: RaftTypeConfig>: OptionalSend + OptionalSync + 
     /// The content of a snapshot.
     type SnapshotData: OptionalSend + 'static;
 
-    /// Builds it, of the state at the time when the builder was made, and keeps it as the current one.
+    /// Builds it, of the state at the time when the builder was made, and keeps it as the current one. It must be durable when
+    /// this returns: entries that it covers may be purged at once. An error or a panic stops the node.
     fn build_snapshot(
         &mut self,
     ) -> impl Future<Output = Result<SnapshotOf<C, Self::SnapshotData>, io::Error>> + OptionalSend;

@@ -36,7 +36,10 @@ where
     C: RaftTypeConfig,
     SM: RaftStateMachine<C>,
 {
-    /// Proposes `app_data` and waits until it is applied here.
+    /// Proposes `app_data` and waits until it is applied here (thesis §3.5).
+    ///
+    /// By then a quorum has it on their disks; the answer is the state machine's. Entries of one caller that waits for each
+    /// are in order; of several calls that are under way at a time, in the order in which they were first polled.
     ///
     /// [`ForwardToLeader`](crate::errors::ForwardToLeader) means that nothing was proposed;
     /// [`ClientWriteError::LogEntryDiscarded`] and [`RaftError::Fatal`] leave open whether it will be applied

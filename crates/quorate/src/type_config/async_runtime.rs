@@ -1,4 +1,4 @@
-//! The async runtime of a type config: the traits of [`rt`](crate::rt) that applications meet.
+//! The async runtime of a type config: the traits of [`crate::rt`] that applications meet.
 
 pub use quorate_rt::AsyncRuntime;
 pub use quorate_rt::Instant;
