@@ -192,6 +192,12 @@ async fn the_power_fails_at_every_moment() {
 }
 
 #[tokio::test]
+async fn every_sync_fails_once() {
+    let explored = Suite::<_, Stepped, _>::failed_syncs(&Omits::Nothing).await.unwrap();
+    assert!(explored.moments > 60, "{explored:?}");
+}
+
+#[tokio::test]
 async fn the_process_is_killed_after_every_call() {
     let explored = Suite::<_, LogStore<Adv>, _>::kill(&OnDisk).await.unwrap();
     assert!(explored.moments > 40, "{explored:?}");

@@ -14,6 +14,9 @@
 //! For this the store must do its I/O through [`fs`], which is the standard library's by another name: one line of a
 //! store changes for its tests. A store that takes a file layer of its own gets one made from [`fs`].
 //!
+//! [`Suite::failed_syncs`] lets one sync after the other fail. What such a sync was to make durable is lost for good: a
+//! store that syncs again, and acknowledges, has lost it too. An error stops a node, which is all that a store owes.
+//!
 //! [`Suite::kill`] is for every other store, too: it runs the scripts in a real directory and opens the store anew on a
 //! copy of it after each call, which is what a killed process leaves. It finds what is acknowledged before it is
 //! written, and not what is written and not synced.
@@ -125,12 +128,16 @@ where
     LS: RaftLogStorage<C>,
     O: StoreOpener<C, LS>,
 {
-    /// Runs every script through [`power_loss`](Self::power_loss), with eight draws of the lots, and
-    /// [`kill`](Self::kill).
+    /// Runs every script through [`power_loss`](Self::power_loss), with eight draws of the lots,
+    /// [`failed_syncs`](Self::failed_syncs) and [`kill`](Self::kill).
     pub async fn test_all(opener: O) -> Result<Explored, StorageError<C>> {
-        let cut = Self::power_loss(&opener, 8).await?;
-        let killed = Self::kill(&opener).await?;
-        Ok(Explored { moments: cut.moments + killed.moments, disks: cut.disks + killed.disks })
+        let tried = [
+            Self::power_loss(&opener, 8).await?,
+            Self::failed_syncs(&opener).await?,
+            Self::kill(&opener).await?,
+        ];
+        let (moments, disks) = (tried.map(|tried| tried.moments), tried.map(|tried| tried.disks));
+        Ok(Explored { moments: moments.iter().sum(), disks: disks.iter().sum() })
     }
 
     /// Cuts the power at every moment of every script. Which sectors and names are lost is drawn `draws` times for each
@@ -139,6 +146,17 @@ where
         let mut explored = Explored::default();
         for (name, steps) in SCRIPTS {
             let outcome = Self::cut_everywhere(opener, steps, draws, &mut explored).await;
+            outcome.map_err(|text| failure(name, &text))?;
+        }
+        Ok(explored)
+    }
+
+    /// Lets every sync of every script fail, in a run of its own each; the power is cut when the store has given an
+    /// error, or at the end.
+    pub async fn failed_syncs(opener: &O) -> Result<Explored, StorageError<C>> {
+        let mut explored = Explored::default();
+        for (name, steps) in SCRIPTS {
+            let outcome = Self::fail_every_sync(opener, steps, &mut explored).await;
             outcome.map_err(|text| failure(name, &text))?;
         }
         Ok(explored)
@@ -161,19 +179,10 @@ where
         explored: &mut Explored,
     ) -> Result<(), String> {
         let disk = Disk::new();
-        let mut store = open(opener, &disk.path()).await.map_err(|text| {
-            format!("on an empty disk, {text}; the store must do its I/O through `testing::crash::fs`")
+        let (history, outcome) = Self::run(opener, steps, &disk).await;
+        outcome.map_err(|text| {
+            format!("{text}, without any crash; the store must do its I/O through `testing::crash::fs`")
         })?;
-        let (mut history, clock) = (History::new(), clock_of(&disk));
-        for step in steps {
-            let done = history.take(*step, &mut store, opener, &clock).await;
-            done.map_err(|error| format!("{step:?} fails without any crash: {error}"))?;
-        }
-        history
-            .settle()
-            .await
-            .map_err(|error| format!("the last append fails without any crash: {error}"))?;
-        drop(store);
         for moment in 0..=disk.changes() {
             explored.moments += 1;
             let mut seen: Vec<Disk> = Vec::new();
@@ -182,7 +191,7 @@ where
                 if seen.iter().any(|disk| disk.shows_the_same(&left)) {
                     continue;
                 }
-                let outcome = Self::survive(opener, &left, moment, loss, &history, explored).await;
+                let outcome = caught(Self::survive(opener, &left, moment, loss, &history, explored)).await;
                 outcome.map_err(|text| format!("{}, and {loss}: {text}", when(&disk, moment)))?;
                 seen.push(left);
             }
@@ -230,6 +239,39 @@ where
         Ok(())
     }
 
+    async fn fail_every_sync(opener: &O, steps: &[Step], explored: &mut Explored) -> Result<(), String> {
+        for sync in 0.. {
+            let disk = Disk::new();
+            disk.fail_sync(sync);
+            let (history, outcome) = Self::run(opener, steps, &disk).await;
+            if disk.syncs() <= sync {
+                return outcome;
+            }
+            let end = disk.changes();
+            let left = disk.after_power_cut(end, Loss::All);
+            explored.moments += 1;
+            let survived = caught(Self::survive(opener, &left, end, Loss::All, &history, explored)).await;
+            survived.map_err(|text| format!("sync {sync} fails, and then the power: {text}"))?;
+        }
+        Ok(())
+    }
+
+    /// Does all steps, or those up to the first that fails.
+    async fn run(opener: &O, steps: &[Step], disk: &Disk) -> (History<C>, Result<(), String>) {
+        let (mut history, clock) = (History::new(), clock_of(disk));
+        let mut store = match open(opener, &disk.path()).await {
+            Ok(store) => store,
+            Err(text) => return (history, Err(text)),
+        };
+        for step in steps {
+            if let Err(error) = history.take(*step, &mut store, opener, &clock).await {
+                return (history, Err(format!("{step:?} fails: {error}")));
+            }
+        }
+        let settled = history.settle().await;
+        (history, settled.map_err(|error| format!("the last append fails: {error}")))
+    }
+
     async fn kill_everywhere(opener: &O, steps: &[Step], explored: &mut Explored) -> Result<(), String> {
         let dir = TemporaryDir::new().map_err(|error| format!("no temporary directory: {error}"))?;
         let mut store = open(opener, dir.path()).await?;
@@ -245,7 +287,7 @@ where
                 continue;
             }
             let moment = now.fetch_add(2, Ordering::SeqCst) + 1;
-            let outcome = Self::kill_now(opener, dir.path(), moment, &history).await;
+            let outcome = caught(Self::kill_now(opener, dir.path(), moment, &history)).await;
             outcome.map_err(|text| format!("the process is killed after {step:?}: {text}"))?;
             explored.moments += 1;
             explored.disks += 2;
@@ -280,18 +322,19 @@ where
     }
 }
 
-/// Opens a store; one that panics is as bad as one that refuses.
 async fn open<C, LS, O>(opener: &O, dir: &Path) -> Result<LS, String>
 where
     C: RaftTypeConfig,
     LS: RaftLogStorage<C>,
     O: StoreOpener<C, LS>,
 {
-    match AssertUnwindSafe(opener.open(dir)).catch_unwind().await {
-        Ok(Ok(store)) => Ok(store),
-        Ok(Err(error)) => Err(format!("the store cannot be opened: {error}")),
-        Err(_) => Err("the store panics when it is opened".to_string()),
-    }
+    opener.open(dir).await.map_err(|error| format!("the store cannot be opened: {error}"))
+}
+
+/// A store that panics on what a crash left is as bad as one that refuses it.
+async fn caught(work: impl Future<Output = Result<(), String>>) -> Result<(), String> {
+    let done = AssertUnwindSafe(work).catch_unwind().await;
+    done.unwrap_or_else(|_| Err("the store panics".to_string()))
 }
 
 /// The moment, in words.

@@ -47,6 +47,7 @@ const CAUGHT_BY: &[(FileBug, &str, Option<&str>)] = &[
     (FileBug::FileIsNotSyncedBeforeRename, "cannot be opened", None),
     (FileBug::RenameIsNotSynced, "the vote: <T9-N1:Q> is due", None),
     (FileBug::TailIsNotCut, "after more was written: the log", None),
+    (FileBug::TornTailPanics, "the store panics", None),
     (FileBug::TornTailIsRefused, "cannot be opened", None),
     (
         FileBug::TruncationIsForgotten,
@@ -70,6 +71,17 @@ async fn each_mistake_is_caught_and_described() {
             (Err(error), Some(said)) if error.to_string().contains(said) => {}
             (outcome, said) => panic!("{bug:?} when killed: {said:?} is to be said: {outcome:?}"),
         }
+    }
+}
+
+#[tokio::test]
+async fn a_failed_sync_is_not_made_good_by_another() {
+    let explored = Suite::<_, FileLog, _>::failed_syncs(&Opener(None)).await.unwrap();
+    assert!(explored.moments > 60, "{explored:?}");
+    for bug in [FileBug::SyncErrorIsIgnored, FileBug::SyncIsTriedAgain] {
+        let outcome = Suite::<_, FileLog, _>::failed_syncs(&Opener(Some(bug))).await;
+        let text = outcome.err().unwrap_or_else(|| panic!("{bug:?} is not found")).to_string();
+        assert!(text.contains("fails, and then the power: the log: entries"), "{bug:?}: {text}");
     }
 }
 

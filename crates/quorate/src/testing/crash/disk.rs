@@ -74,6 +74,9 @@ struct State {
     live: Tree,
     /// All that was done since.
     changes: Vec<(Change, PathBuf)>,
+    /// The sync that fails, counted from the first.
+    failing_sync: Option<usize>,
+    syncs: usize,
     next_node: u64,
 }
 
@@ -93,9 +96,10 @@ struct Tree {
 #[derive(Clone)]
 enum Change {
     Data(NodeId, DataChange),
-    SyncFile(NodeId),
     Name(NameChange),
-    SyncDir(NodeId),
+    Sync(Node),
+    /// What it was to make durable never will be, whatever later syncs say.
+    FailedSync(Node),
 }
 
 #[derive(Clone)]
@@ -134,7 +138,8 @@ impl Disk {
         let number = NEXT_DISK.fetch_add(1, Ordering::Relaxed);
         let next_node =
             tree.files.keys().chain(tree.dirs.keys()).max().map_or(1, |last| last.saturating_add(1));
-        let state = State { first: tree.clone(), live: tree, changes: Vec::new(), next_node };
+        let (first, changes) = (tree.clone(), Vec::new());
+        let state = State { first, live: tree, changes, failing_sync: None, syncs: 0, next_node };
         let world = Arc::new(World { number, state: Mutex::new(state) });
         let mut disks = DISKS.lock().unwrap_or_else(PoisonError::into_inner);
         disks.retain(|_, disk| disk.strong_count() > 0);
@@ -150,6 +155,17 @@ impl Disk {
     /// How many changes were made and syncs done so far.
     pub fn changes(&self) -> usize {
         self.world.lock().changes.len()
+    }
+
+    /// How many syncs were done so far.
+    pub fn syncs(&self) -> usize {
+        self.world.lock().syncs
+    }
+
+    /// Lets the sync of this number fail, counted from the first. As on the usual file systems, what it was to make
+    /// durable can be read until the power fails and is lost then: another sync succeeds, and does nothing for it.
+    pub fn fail_sync(&self, sync: usize) {
+        self.world.lock().failing_sync = Some(sync);
     }
 
     /// Whether a program sees the same on both.
@@ -171,8 +187,9 @@ impl Disk {
                     Change::Data(_, DataChange::SetLen(len)) => {
                         format!("setting the length of `{path}` to {len}")
                     }
-                    Change::SyncFile(_) => format!("the sync of `{path}`"),
-                    Change::SyncDir(_) => format!("the sync of the directory `{path}`"),
+                    Change::Sync(Node::File(_)) => format!("the sync of `{path}`"),
+                    Change::Sync(Node::Dir(_)) => format!("the sync of the directory `{path}`"),
+                    Change::FailedSync(_) => format!("the failed sync of `{path}`"),
                     Change::Name(NameChange { set: None, .. }) => format!("the removal of `{path}`"),
                     Change::Name(NameChange { unset: None, .. }) => format!("the creation of `{path}`"),
                     Change::Name(_) => format!("the renaming to `{path}`"),
@@ -205,11 +222,13 @@ impl Platter {
         match change {
             Change::Data(file, change) => self.data.entry(*file).or_default().push(change.clone()),
             Change::Name(change) => self.names.push(change.clone()),
-            Change::SyncFile(file) => {
+            Change::FailedSync(Node::File(file)) => drop(self.data.remove(file)),
+            Change::FailedSync(Node::Dir(dir)) => self.names.retain(|change| !change.touches(*dir)),
+            Change::Sync(Node::File(file)) => {
                 let content = Arc::make_mut(self.tree.files.entry(*file).or_default());
                 self.data.remove(file).unwrap_or_default().iter().for_each(|change| change.apply(content));
             }
-            Change::SyncDir(dir) => {
+            Change::Sync(Node::Dir(dir)) => {
                 let (synced, rest) = self.names.drain(..).partition(|change| change.touches(*dir));
                 self.names = rest;
                 self.tree.rename_all(synced);
@@ -411,13 +430,14 @@ impl World {
         self.lock().change_data(file, DataChange::SetLen(len));
     }
 
-    pub(super) fn sync(&self, node: Node) {
+    pub(super) fn sync(&self, node: Node) -> io::Result<()> {
         let mut state = self.lock();
-        let (change, path) = match node {
-            Node::File(file) => (Change::SyncFile(file), state.live.path_of(file)),
-            Node::Dir(dir) => (Change::SyncDir(dir), state.live.path_of(dir)),
-        };
-        state.changes.push((change, path));
+        let (Node::File(id) | Node::Dir(id)) = node;
+        let path = state.live.path_of(id);
+        let fails = state.failing_sync == Some(state.syncs);
+        state.syncs = state.syncs.saturating_add(1);
+        state.changes.push((if fails { Change::FailedSync(node) } else { Change::Sync(node) }, path));
+        if fails { Err(io::Error::other("input/output error")) } else { Ok(()) }
     }
 }
 

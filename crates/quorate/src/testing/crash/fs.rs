@@ -82,10 +82,7 @@ impl File {
     pub fn sync_all(&self) -> io::Result<()> {
         match &self.inner {
             Inner::Real(file) => file.sync_all(),
-            Inner::Disk(file) => {
-                file.world.sync(file.node);
-                Ok(())
-            }
+            Inner::Disk(file) => file.world.sync(file.node),
         }
     }
 
