@@ -7,6 +7,7 @@ mod life;
 mod names;
 mod own;
 mod seats;
+mod seeds;
 mod thin;
 mod wakes;
 mod world;

@@ -116,3 +116,8 @@ impl AsyncRuntime for Thin {
         self.0.block_on(future)
     }
 }
+
+#[test]
+fn a_runtime_of_ones_own_is_put_to_the_test() {
+    quorate::testing::runtime::Suite::<Thin>::test_all();
+}

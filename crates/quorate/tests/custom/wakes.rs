@@ -4,58 +4,14 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use quorate::Config;
-use quorate::Entry;
-use quorate::EntryPayload;
 
 use crate::thin::Thin;
 use crate::world::Cluster;
-use crate::world::Kind;
 use crate::world::soon;
 
 quorate::declare_raft_types!(pub Metered: D = u64, R = u64, AsyncRuntime = Thin);
 
-impl Kind for Metered {
-    type Image = u64;
-
-    fn id(number: u64) -> u64 {
-        number
-    }
-
-    fn node(_number: u64) -> quorate::BasicNode {
-        quorate::BasicNode::new("here")
-    }
-
-    fn data(number: u64) -> u64 {
-        number
-    }
-
-    fn answer(sum: u64) -> u64 {
-        sum
-    }
-
-    fn sum(answer: &u64) -> u64 {
-        *answer
-    }
-
-    fn number(entry: &Self::Entry) -> u64 {
-        match entry.payload {
-            EntryPayload::Normal(number) => number,
-            _ => 0,
-        }
-    }
-
-    fn copy(entry: &Self::Entry) -> Self::Entry {
-        Entry { log_id: entry.log_id, payload: entry.payload.clone() }
-    }
-
-    fn image(sum: u64) -> u64 {
-        sum
-    }
-
-    fn of_image(image: &u64) -> u64 {
-        *image
-    }
-}
+crate::world::kind_of_numbers!(Metered);
 
 /// A node's tasks are started together: its driver, and its state machine's.
 #[derive(Debug, Clone, Copy, PartialEq)]
