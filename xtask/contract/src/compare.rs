@@ -13,7 +13,10 @@ pub(crate) struct Comparison {
     items: usize,
     missing: Vec<String>,
     different: Vec<String>,
+    /// What breaks the code of those who know only the list.
+    extra: Vec<String>,
     deliberate: usize,
+    deliberate_extra: usize,
 }
 
 impl Comparison {
@@ -43,6 +46,19 @@ impl Comparison {
                 comparison.different.push(message);
             }
         }
+        for (key, form) in ours.iter().filter(|(key, form)| form.closed && !theirs.contains_key(*key)) {
+            // A field counts only if the list shows that the struct has any.
+            let listed = key.rsplit_once("::").is_some_and(|(owner, _)| match form.kind {
+                Kind::Field => has_fields(owner, theirs),
+                // Of another crate's item, the list of that crate says what is in it.
+                _ => theirs.get(owner).is_some_and(|owner| owner.kind != Kind::Use),
+            });
+            if listed && !deliberate.covers(What::Extra, key) {
+                comparison.extra.push(format!("extra      {key}\n             {}\n", form.text));
+            } else if listed {
+                comparison.deliberate_extra += 1;
+            }
+        }
         comparison
     }
 
@@ -51,46 +67,58 @@ impl Comparison {
         self.items += other.items;
         self.missing.extend(other.missing);
         self.different.extend(other.different);
+        self.extra.extend(other.extra);
         self.deliberate += other.deliberate;
+        self.deliberate_extra += other.deliberate_extra;
     }
 
     /// Whether nothing is missing or different but what is on purpose.
     pub(crate) fn is_clean(&self) -> bool {
-        self.missing.is_empty() && self.different.is_empty()
+        self.missing.is_empty() && self.different.is_empty() && self.extra.is_empty()
     }
 
     /// All that is not as listed, but for what was said before, and the counts.
     pub(crate) fn report(&self, before: &Comparison) -> String {
-        let is_new =
-            |message: &&String| !before.missing.contains(message) && !before.different.contains(message);
-        let all = self.missing.iter().chain(&self.different);
-        let fresh: Vec<&String> = all.clone().filter(is_new).collect();
+        let fresh: Vec<&String> =
+            self.said().filter(|one| !before.said().any(|other| other == *one)).collect();
         let mut text: String = fresh.iter().map(|message| message.as_str()).collect();
-        if all.count() > fresh.len() {
-            text.push_str(&format!(
-                "and {} as above\n",
-                self.missing.len() + self.different.len() - fresh.len()
-            ));
+        let again = self.said().count() - fresh.len();
+        if again > 0 {
+            text.push_str(&format!("and {again} as above\n"));
         }
         text + &self.counts()
+    }
+
+    fn said(&self) -> impl Iterator<Item = &String> {
+        self.missing.iter().chain(&self.different).chain(&self.extra)
     }
 
     pub(crate) fn counts(&self) -> String {
         let absent = self.missing.len() + self.different.len() + self.deliberate;
         format!(
-            "{} lines, {} items: {} as listed, {} missing, {} different, {} different on purpose\n",
+            "{} lines, {} items: {} as listed, {} missing, {} different, {} different on purpose; \
+             {} in the way, {} on purpose\n",
             self.lines,
             self.items,
             self.items.saturating_sub(absent),
             self.missing.len(),
             self.different.len(),
-            self.deliberate
+            self.deliberate,
+            self.extra.len(),
+            self.deliberate_extra,
         )
     }
 }
 
 fn implied(key: &str, ours: &Forms) -> bool {
     key.starts_with("impl ") && key.rsplit_once("::").is_some_and(|(block, _)| ours.contains_key(block))
+}
+
+/// Whether a struct, or a variant, has fields in a list.
+fn has_fields(owner: &str, theirs: &Forms) -> bool {
+    let begin = format!("{owner}::");
+    let below = theirs.range(begin.clone()..).take_while(|(key, _)| key.starts_with(&begin));
+    below.into_iter().any(|(_, form)| form.kind == Kind::Field)
 }
 
 #[cfg(test)]
@@ -115,7 +143,8 @@ mod tests {
         assert!(!found.is_clean());
         assert_eq!(
             found.counts(),
-            "0 lines, 5 items: 3 as listed, 1 missing, 1 different, 0 different on purpose\n"
+            "0 lines, 5 items: 3 as listed, 1 missing, 1 different, 0 different on purpose; \
+             0 in the way, 0 on purpose\n"
         );
     }
 
@@ -124,6 +153,19 @@ mod tests {
         let line = "impl core::clone::Clone for a::S\npub fn a::S::clone(&self) -> Self";
         assert_eq!(compare(line, "pub struct a::S").missing.len(), 2);
         assert!(compare(line, line).is_clean());
+    }
+
+    #[test]
+    fn what_breaks_other_peoples_code_is_told() {
+        let list = "pub enum a::E\npub a::E::One\npub struct a::S\npub a::S::x: u64\npub struct a::T";
+        let ours = format!(
+            "{list}\npub a::E::Two\npub struct a::S\npub a::S::y: u64\npub struct a::T\npub a::T::z: u64"
+        );
+        let found = compare(list, &ours);
+        let keys: Vec<_> =
+            found.extra.iter().filter_map(|message| message.split_whitespace().nth(1)).collect();
+        assert_eq!(keys, ["a::E::Two", "a::S::y"], "of a::T, the list shows no field");
+        assert!(!found.is_clean());
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The table of what is different on purpose: `deliberate.txt`.
 //!
-//! A paragraph is one or more lines `missing <key>` or `different <key>`, then the reason, indented. A key that ends in
+//! A paragraph is one or more lines `missing <key>`, `different <key>` or `extra <key>`, then the reason, indented. A key that ends in
 //! `*` stands for all that begin like it. `#` begins a comment.
 
 use std::path::Path;
@@ -10,6 +10,8 @@ use std::path::Path;
 pub(crate) enum What {
     Missing,
     Different,
+    /// There, though the list does not have it, and in the way of code that knows only the list.
+    Extra,
 }
 
 #[derive(Debug, Default)]
@@ -53,7 +55,8 @@ impl Deliberate {
             let (what, key) = match line.split_once(' ') {
                 Some(("missing", key)) => (What::Missing, key),
                 Some(("different", key)) => (What::Different, key),
-                _ => return Err(error("neither `missing`, `different` nor an indented reason")),
+                Some(("extra", key)) => (What::Extra, key),
+                _ => return Err(error("neither `missing`, `different`, `extra` nor an indented reason")),
             };
             // The first key after a reason begins a paragraph.
             if reasons.last().is_none_or(|reason| !reason.text.is_empty()) {
@@ -120,6 +123,7 @@ impl What {
         match self {
             What::Missing => "missing",
             What::Different => "different",
+            What::Extra => "extra",
         }
     }
 }

@@ -145,6 +145,17 @@ impl<'a> Walk<'a> {
         let item = reader.item(item_kind, path.clone(), inner)?;
         let owner = item.generics.params.clone();
         self.surface.items.push(item);
+        let hidden = inner["kind"]["plain"]["has_stripped_fields"] == true;
+        let open_ended = json["attrs"].to_string().contains("non_exhaustive");
+        for (name, _) in
+            [("private fields", hidden), ("#[non_exhaustive]", open_ended)].iter().filter(|(_, is)| *is)
+        {
+            let mut below = path.clone();
+            below.push((*name).to_owned());
+            let mut item = Item::new(Kind::Field, below);
+            item.closed = true;
+            self.surface.items.push(item);
+        }
         match item_kind {
             Kind::Struct => self.fields(place, &inner["kind"]["plain"]["fields"], &path, &owner)?,
             Kind::Enum => self.variants(place, &inner["variants"], &path, &owner)?,
@@ -262,6 +273,10 @@ impl<'a> Walk<'a> {
             self.member(place.krate, &id, path, owner, associated(kind))?;
             if let Some(item) = self.surface.items.last_mut() {
                 item.in_trait = true;
+                let json = &place.krate.json["index"][id.as_str()]["inner"];
+                let by_default =
+                    json["function"]["has_body"] == true || !json["assoc_type"]["type"].is_null();
+                item.closed = !by_default;
             }
         }
         Ok(())
@@ -282,6 +297,7 @@ impl<'a> Walk<'a> {
         let (_, inner) = inner_of(json)?;
         let mut item = Reader { krate }.item(kind, path, inner)?;
         item.owner = owner.to_vec();
+        item.closed = matches!(kind, Kind::Variant | Kind::Field);
         self.surface.items.push(item);
         Ok(())
     }

@@ -134,6 +134,7 @@ impl Reader {
         } else if kind == Kind::Field && item.ty.is_none() {
             item.kind = Kind::Variant;
         }
+        item.closed = matches!(item.kind, Kind::Field | Kind::Variant);
         Ok(item)
     }
 }

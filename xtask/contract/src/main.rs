@@ -2,7 +2,8 @@
 //!
 //! The lists are in `lists/`, one public item a line; a line that begins with `+` is there only with all features, one
 //! with `-` only with the default features. Our side is read from rustdoc. What is different on purpose stands, with
-//! its reason, in `deliberate.txt`; any other difference fails, and so does a line of that table that is not needed.
+//! its reason, in `deliberate.txt`; any other difference fails, and so does a line of that table that is not needed. So
+//! do variants, fields and demands of traits that no list has: they break the code of those who know the lists.
 
 mod cargo;
 mod code;

@@ -28,6 +28,8 @@ pub(crate) type Forms = BTreeMap<String, Form>;
 pub(crate) struct Form {
     pub(crate) text: String,
     pub(crate) kind: Kind,
+    /// See [`Item::closed`].
+    pub(crate) closed: bool,
 }
 
 /// Type aliases by name: their parameters and what they stand for.
@@ -131,7 +133,8 @@ pub(crate) fn forms(surface: &Surface, aliases: &Aliases) -> Forms {
         let mut scope = Scope::new(aliases);
         scope.number(&item.owner, "I");
         let text = scope.item(item);
-        add(&mut forms, item.path.join("::"), text, item.kind);
+        let form = Form { text, kind: item.kind, closed: item.closed };
+        forms.entry(item.path.join("::")).or_insert(form);
     }
     for block in &surface.impls {
         block_forms(block, aliases, &mut forms);
@@ -140,7 +143,7 @@ pub(crate) fn forms(surface: &Surface, aliases: &Aliases) -> Forms {
 }
 
 fn add(forms: &mut Forms, key: String, text: String, kind: Kind) {
-    forms.entry(key).or_insert(Form { text, kind });
+    forms.entry(key).or_insert(Form { text, kind, closed: false });
 }
 
 /// `Trait for Type`, or `Type` of an inherent impl.

@@ -45,6 +45,9 @@ pub(crate) struct Item {
     pub(crate) words: Vec<&'static str>,
     /// Whether it is an item of a trait.
     pub(crate) in_trait: bool,
+    /// Whether it stands in the way of those who do not know of it: a variant, a field, or an item of a trait that has
+    /// no default. Lists do not say it.
+    pub(crate) closed: bool,
 }
 
 /// One impl block.
@@ -69,6 +72,7 @@ impl Item {
             ty: None,
             words: Vec::new(),
             in_trait: false,
+            closed: false,
         }
     }
 
