@@ -42,3 +42,38 @@ where
 fn values<B, V, const N: usize>(range: openraft::stats::RangeValues<B, V, N>) {
     let (_, _): (std::ops::Range<B>, [V; N]) = (range.range, range.values);
 }
+
+/// Parameters that have a default, which lists do not show.
+mod defaults {
+    use openraft::RaftTypeConfig;
+    use openraft::base::{BoxAsyncOnceMut, BoxFuture, BoxMaybeAsyncOnceMut, BoxOnce};
+    use openraft::errors::{Infallible, RPCError, RaftError};
+    use openraft::storage::{RaftLogStorage, RaftStateMachine};
+    use openraft::testing::log::StoreBuilder;
+
+    macro_rules! same {
+        ($($name:ident<$($param:ident),*>: $left:ty, $right:ty;)*) => {$(
+            fn $name<$($param: RaftTypeConfig),*>(value: $left) -> $right {
+                value
+            }
+        )*};
+    }
+
+    same! {
+        raft_error<C>: RaftError<C>, RaftError<C, Infallible>;
+        rpc_error<C>: RPCError<C>, RPCError<C, Infallible>;
+        future<>: BoxFuture<'static>, BoxFuture<'static, ()>;
+        async_once<C>: BoxAsyncOnceMut<'static, C>, BoxAsyncOnceMut<'static, C, ()>;
+        maybe_async_once<C>: BoxMaybeAsyncOnceMut<'static, C>, BoxMaybeAsyncOnceMut<'static, C, ()>;
+        once<C>: BoxOnce<'static, C>, BoxOnce<'static, C, ()>;
+    }
+
+    fn store<C, LS, SM>(builder: impl StoreBuilder<C, LS, SM>) -> impl StoreBuilder<C, LS, SM, ()>
+    where
+        C: RaftTypeConfig,
+        LS: RaftLogStorage<C>,
+        SM: RaftStateMachine<C>,
+    {
+        builder
+    }
+}
