@@ -5,6 +5,8 @@
 //! also sends the output to a folder of its own, as cargo has one folder for all sets of features.
 #![expect(clippy::indexing_slicing, reason = "a member that JSON lacks is null")]
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
@@ -21,6 +23,8 @@ const REAL: &str = "CONTRACT_RUSTDOC";
 pub(crate) struct Workspace {
     packages: Vec<Package>,
     target: PathBuf,
+    /// What was asked for before.
+    documented: RefCell<BTreeMap<Build, Vec<PathBuf>>>,
 }
 
 pub(crate) struct Package {
@@ -50,7 +54,11 @@ impl Workspace {
                 .collect(),
         });
         let target = json["target_directory"].as_str().ok_or("cargo metadata without a target directory")?;
-        Ok(Workspace { packages: packages.collect(), target: PathBuf::from(target) })
+        Ok(Workspace {
+            packages: packages.collect(),
+            target: PathBuf::from(target),
+            documented: RefCell::default(),
+        })
     }
 
     pub(crate) fn package(&self, name: &str) -> Option<&Package> {
@@ -59,6 +67,9 @@ impl Workspace {
 
     /// Has rustdoc describe the crates of a build, and gives the files.
     pub(crate) fn document(&self, build: Build) -> Result<Vec<PathBuf>, String> {
+        if let Some(files) = self.documented.borrow().get(&build) {
+            return Ok(files.clone());
+        }
         let packages: Vec<&Package> = build.packages().iter().filter_map(|name| self.package(name)).collect();
         let mut features = Vec::new();
         if build == Build::All {
@@ -76,6 +87,7 @@ impl Workspace {
             // Cargo takes it for done, though somebody has removed the files.
             rustdoc(&packages, &features, &out, true)?;
         }
+        self.documented.borrow_mut().insert(build, files.clone());
         Ok(files)
     }
 }

@@ -2,9 +2,8 @@
 //! crates of the family as if they were its own.
 #![expect(clippy::indexing_slicing, reason = "a member that JSON lacks is null")]
 
-use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::Value;
 
@@ -32,20 +31,12 @@ struct Crate {
 
 impl Family {
     /// The crates of a build, and those of the library that they build upon.
-    pub(crate) fn of(
-        workspace: &Workspace,
-        build: Build,
-        documented: &mut BTreeMap<Build, Vec<PathBuf>>,
-    ) -> Result<Self, String> {
+    pub(crate) fn of(workspace: &Workspace, build: Build) -> Result<Self, String> {
         let mut family = Family::default();
         let library = if build == Build::Family { Build::Default } else { build };
         for build in BTreeSet::from([library, build]) {
-            let files = match documented.entry(build) {
-                Entry::Occupied(files) => files.into_mut(),
-                Entry::Vacant(none) => none.insert(workspace.document(build)?),
-            };
-            for file in files {
-                family.add(file)?;
+            for file in workspace.document(build)? {
+                family.add(&file)?;
             }
         }
         Ok(family)

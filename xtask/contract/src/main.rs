@@ -18,6 +18,7 @@ mod surface;
 mod ty;
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
@@ -125,16 +126,22 @@ fn compare(filter: &str) -> Result<bool, String> {
         lists.push((pair, list, lines.lines().count()));
     }
     let theirs = aliases(lists.iter().map(|(_, list, _)| list));
-    let mut documented = BTreeMap::new();
+    let mut families = BTreeMap::new();
     let mut total = Comparison::default();
     for (pair, list, lines) in lists.iter().filter(|(pair, ..)| pair.title.contains(filter)) {
         let Some(package) = workspace.package(pair.package) else {
             print(&format!("\n== {}: SKIPPED, there is no crate `{}` yet\n", pair.title, pair.package))?;
             continue;
         };
-        let ours = Family::of(&workspace, pair.build, &mut documented)?;
-        let all = ours.surfaces()?;
-        let ours = normal::forms(&ours.surface(&package.library, pair.root)?, &aliases(all.iter()));
+        let (family, known) = match families.entry(pair.build) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(none) => {
+                let family = Family::of(&workspace, pair.build)?;
+                let known = aliases(family.surfaces()?.iter());
+                none.insert((family, known))
+            }
+        };
+        let ours = normal::forms(&family.surface(&package.library, pair.root)?, known);
         let mut comparison = Comparison::of(&normal::forms(list, &theirs), &ours, &mut deliberate);
         comparison.lines = *lines;
         let report = comparison.report(&total);
