@@ -31,6 +31,8 @@ mod config;
 mod counting;
 mod deprecated;
 mod display;
+// Its examples run on tokio as it usually is, without the `LocalSet` that a single thread takes.
+#[cfg(not(all(doctest, feature = "single-threaded")))]
 pub mod docs;
 mod doors;
 mod driver;

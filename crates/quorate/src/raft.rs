@@ -467,8 +467,8 @@ where
     /// It is brought up to date after steps of the node, many steps at a time, so a value in between may never be seen.
     /// [Monitoring](crate::docs::monitoring) shows its uses.
     ///
-    #[cfg_attr(feature = "tokio-rt", doc = "```")]
-    #[cfg_attr(not(feature = "tokio-rt"), doc = "```text")]
+    #[cfg_attr(all(feature = "tokio-rt", not(feature = "single-threaded")), doc = "```")]
+    #[cfg_attr(not(all(feature = "tokio-rt", not(feature = "single-threaded"))), doc = "```text")]
     /// # use quorate_guide::Cluster;
     /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
