@@ -48,7 +48,7 @@ async fn write(processes: &Processes, id: NodeId, group: &str, value: &str) {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn groups_share_connections_and_nothing_else() {
     let processes = found().await;
     write(&processes, 1, "users", "a user").await;
@@ -60,7 +60,7 @@ async fn groups_share_connections_and_nothing_else() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_group_lives_on_when_one_of_its_nodes_stops() {
     let mut processes = found().await;
     write(&processes, 1, "users", "before").await;

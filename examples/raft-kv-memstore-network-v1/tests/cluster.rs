@@ -15,7 +15,7 @@ use raft_kv_memstore_network_v1::start;
 /// A deadline that only a hang can miss.
 const PATIENCE: Option<Duration> = Some(Duration::from_secs(20));
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_new_node_gets_the_snapshot_in_chunks() {
     let router = Router::default();
     let (leader, _) = start(1, &router).await.unwrap();

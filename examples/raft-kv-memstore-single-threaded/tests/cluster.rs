@@ -16,7 +16,7 @@ use tokio::task::LocalSet;
 /// A deadline that only a hang can miss.
 const PATIENCE: Option<Duration> = Some(Duration::from_secs(20));
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn three_nodes_share_what_they_agree_on() {
     LocalSet::new().run_until(cluster()).await;
 }
