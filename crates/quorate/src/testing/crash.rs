@@ -4,8 +4,9 @@
 //! For every moment between two of them it makes the disks that a power cut may have left: with everything lost that was
 //! not synced, with nothing lost, and with some sectors and names lost by lot. On each it opens the store anew and asks:
 //!
-//! - Is there what was acknowledged? A vote, a truncation and a purge are when the call returned, entries when their
-//!   callback was called; with entries, all that was written to the log before them. What is committed need not be.
+//! - Is there what was acknowledged? A vote and a truncation are when the call returned, entries when their callback was
+//!   called; with entries, all that was written to the log before them. Purged entries may come back, unless a hole
+//!   came of it. What is committed need not be durable.
 //! - Is there nothing else? What was under way may be there or not, of an append the first few entries; nothing may
 //!   be there that was not written yet, no entry with another content, no hole.
 //! - Does it go on? Another entry and another vote are written, and survive the next power cut; and the power may fail

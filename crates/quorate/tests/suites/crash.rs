@@ -30,6 +30,11 @@ async fn a_sound_store_survives_being_killed_in_a_real_directory() {
 }
 
 #[tokio::test]
+async fn purged_entries_may_come_back_where_no_hole_comes_of_it() {
+    Suite::<_, FileLog, _>::power_loss(&Opener(Some(FileBug::PurgeIsLazy)), 1).await.unwrap();
+}
+
+#[tokio::test]
 async fn the_same_store_is_tried_in_the_same_way() {
     let once = Suite::<_, FileLog, _>::power_loss(&Opener(None), 1).await.unwrap();
     let again = Suite::<_, FileLog, _>::power_loss(&Opener(None), 1).await.unwrap();
@@ -45,6 +50,7 @@ const CAUGHT_BY: &[(FileBug, &str, Option<&str>)] = &[
     (FileBug::EntriesAreBuffered, "the store has no entries", Some("the store has no entries")),
     (FileBug::EntriesAreNotSynced, "the store has no entries", None),
     (FileBug::FileIsNotSyncedBeforeRename, "cannot be opened", None),
+    (FileBug::PurgeIsForgotten, "there is a hole", Some("there is a hole")),
     (FileBug::RenameIsNotSynced, "the vote: <T9-N1:Q> is due", None),
     (FileBug::TailIsNotCut, "after more was written: the log", None),
     (FileBug::TornTailPanics, "the store panics", None),

@@ -38,6 +38,9 @@ pub enum FileBug {
     EntriesAreBuffered,
     EntriesAreNotSynced,
     FileIsNotSyncedBeforeRename,
+    PurgeIsForgotten,
+    /// This one is allowed.
+    PurgeIsLazy,
     RenameIsNotSynced,
     SyncErrorIsIgnored,
     SyncIsTriedAgain,
@@ -293,8 +296,16 @@ impl RaftLogStorage<Adv> for FileLog {
 
     async fn purge(&mut self, upto: LogIdOf<Adv>) -> Result<(), io::Error> {
         let mut files = self.lock();
-        files.replace("purged", [upto.leader_id.term, upto.leader_id.node_id, upto.index])?;
+        let last = files.entries.keys().next_back().copied();
         files.entries = files.entries.split_off(&(upto.index + 1));
+        let is_due = match files.bug {
+            Some(FileBug::PurgeIsForgotten) => false,
+            Some(FileBug::PurgeIsLazy) => last < Some(upto.index),
+            _ => true,
+        };
+        if is_due {
+            files.replace("purged", [upto.leader_id.term, upto.leader_id.node_id, upto.index])?;
+        }
         files.purged = Some(upto);
         Ok(())
     }

@@ -121,10 +121,6 @@ impl<C: RaftTypeConfig> Held<C> {
         self.entries.last().map(|(id, _)| id).or(self.purged.as_ref()).cloned().next_index()
     }
 
-    fn append(&mut self, entries: &[C::Entry]) {
-        self.entries.extend(entries.iter().map(|entry| (entry.log_id(), format!("{entry:?}"))));
-    }
-
     fn show(&self) -> String {
         let entries = match (self.entries.first(), self.entries.last()) {
             (Some((first, _)), Some((last, _))) => {
@@ -155,8 +151,7 @@ impl<C: RaftTypeConfig> Found<C> {
         let committed = store.read_committed().await.map_err(failed("what is committed"))?;
         let state = store.get_log_state().await.map_err(failed("the state of the log"))?;
         let entries = reader.try_get_log_entries(..).await.map_err(failed("the entries"))?;
-        let mut held = Held { purged: state.last_purged_log_id, entries: Vec::new() };
-        held.append(&entries);
+        let held = Held { purged: state.last_purged_log_id, entries: texts::<C>(&entries) };
         let first = held.purged.next_index();
         for ((id, _), index) in held.entries.iter().zip(first..) {
             if id.index != index {
@@ -181,43 +176,83 @@ struct Version<T> {
 }
 
 /// All versions of a value, oldest first. What was there before is version 0, or the first that is kept.
-struct Versions<T>(Vec<Version<T>>);
+struct Versions<T> {
+    all: Vec<Version<T>>,
+    last: T,
+}
 
 impl<T: Clone + PartialEq> Versions<T> {
     fn new(first: T) -> Self {
-        Self(vec![Version { begun: 0, done: Arc::default(), value: first }])
+        Self { all: vec![Version { begun: 0, done: Arc::default(), value: first.clone() }], last: first }
     }
 
     fn push(&mut self, begun: usize, value: T) -> Arc<AtomicUsize> {
         let done = Arc::new(AtomicUsize::new(usize::MAX));
-        self.0.push(Version { begun, done: done.clone(), value });
+        self.last = value.clone();
+        self.all.push(Version { begun, done: done.clone(), value });
         done
-    }
-
-    fn last(&self) -> Option<&T> {
-        self.0.last().map(|version| &version.value)
     }
 
     /// What may have reached the disk within `now` changes.
     fn begun(&self, now: usize) -> &[Version<T>] {
-        let until = self.0.partition_point(|version| version.begun < now).max(1);
-        self.0.get(..until).unwrap_or_default()
+        let until = self.all.partition_point(|version| version.begun < now).max(1);
+        self.all.get(..until).unwrap_or_default()
     }
 
     /// What may be there after `now` changes: the last version that is done, and those begun behind it.
     fn possible(&self, now: usize) -> &[Version<T>] {
-        let from = self.0.iter().rposition(|version| version.done.load(Ordering::SeqCst) <= now).unwrap_or(0);
+        let from =
+            self.all.iter().rposition(|version| version.done.load(Ordering::SeqCst) <= now).unwrap_or(0);
         // What is done without any change is done all the same.
         let until = self.begun(now).len().max(from.saturating_add(1));
-        self.0.get(from..until).unwrap_or_default()
+        self.all.get(from..until).unwrap_or_default()
     }
+}
+
+/// What was written to a log. A purge may become durable late: the entries come back, and nothing else.
+#[derive(Clone, PartialEq, Eq)]
+struct Written<C: RaftTypeConfig> {
+    /// What is purged for good: entries behind it could not follow those before it.
+    floor: Option<LogIdOf<C>>,
+    /// Other purges.
+    purges: Vec<LogIdOf<C>>,
+    /// All behind the floor, purged or not.
+    entries: Vec<(LogIdOf<C>, String)>,
+}
+
+impl<C: RaftTypeConfig> Written<C> {
+    fn purge(&mut self, upto: LogIdOf<C>) {
+        if self.entries.last().is_some_and(|(last, _)| last.index >= upto.index) {
+            self.purges.push(upto);
+        } else {
+            *self = Self { floor: Some(upto), purges: Vec::new(), entries: Vec::new() };
+        }
+    }
+
+    /// What the log holds if it is purged up to there; none if it never was.
+    fn purged_to(&self, purged: &Option<LogIdOf<C>>) -> Option<Held<C>> {
+        let was = *purged == self.floor || self.purges.iter().any(|upto| Some(upto) == purged.as_ref());
+        let first = purged.next_index();
+        let entries = self.entries.iter().filter(|(id, _)| id.index >= first).cloned();
+        was.then(|| Held { purged: purged.clone(), entries: entries.collect() })
+    }
+
+    /// What the log holds when every purge is durable.
+    fn held(&self) -> Held<C> {
+        let purged = self.purges.last().or(self.floor.as_ref()).cloned();
+        self.purged_to(&purged).unwrap_or(Held { purged, entries: Vec::new() })
+    }
+}
+
+fn texts<C: RaftTypeConfig>(entries: &[C::Entry]) -> Vec<(LogIdOf<C>, String)> {
+    entries.iter().map(|entry| (entry.log_id(), format!("{entry:?}"))).collect()
 }
 
 /// What was done to a store, and when.
 pub(super) struct History<C: RaftTypeConfig> {
     votes: Versions<Option<VoteOf<C>>>,
     committed: Versions<Option<LogIdOf<C>>>,
-    logs: Versions<Held<C>>,
+    logs: Versions<Written<C>>,
     appends: Vec<OneshotReceiverOf<C, io::Result<()>>>,
 }
 
@@ -241,7 +276,11 @@ where
         Self {
             votes: Versions::new(found.vote),
             committed: Versions::new(found.committed),
-            logs: Versions::new(found.held),
+            logs: Versions::new(Written {
+                floor: found.held.purged,
+                purges: Vec::new(),
+                entries: found.held.entries,
+            }),
             appends: Vec::new(),
         }
     }
@@ -265,7 +304,7 @@ where
     {
         let id = |term: u64, index: u64| log_id::<C>(term, NODE.into(), index);
         let begun = clock();
-        let mut held = self.logs.last().cloned().unwrap_or(Held { purged: None, entries: Vec::new() });
+        let mut written = self.logs.last.clone();
         let done = match step {
             Vote(term, node, committed) => {
                 let leader_id = C::LeaderId::new(term.into(), node.into());
@@ -283,8 +322,8 @@ where
             Append(term, first, count, bytes) => {
                 let entries: Vec<_> =
                     (0..count).map(|nth| opener.entry(id(term, first + nth), bytes)).collect();
-                held.append(&entries);
-                let done = self.logs.push(begun, held);
+                written.entries.extend(texts::<C>(&entries));
+                let done = self.logs.push(begun, written);
                 let (tx, flushed) = C::oneshot();
                 self.appends.push(flushed);
                 let tx = Mutex::new(Some(tx));
@@ -302,17 +341,16 @@ where
             }
             Truncate(after) => {
                 let end = after.map_or(0, |(_, index)| index + 1);
-                held.entries.retain(|(id, _)| id.index < end);
-                let done = self.logs.push(begun, held);
+                written.entries.retain(|(id, _)| id.index < end);
+                let done = self.logs.push(begun, written);
                 store.truncate_after(after.map(|(term, index)| id(term, index))).await?;
                 done
             }
             Purge(term, index) => {
-                held.entries.retain(|(id, _)| id.index > index);
-                held.purged = Some(id(term, index));
-                let done = self.logs.push(begun, held);
-                store.purge(id(term, index)).await?;
-                done
+                // It must be durable when something behind it is.
+                written.purge(id(term, index));
+                self.logs.push(begun, written);
+                return store.purge(id(term, index)).await;
             }
         };
         done.store(clock(), Ordering::SeqCst);
@@ -345,15 +383,18 @@ where
             return Err(format!("what is committed: {} was never saved", shown(&found.committed)));
         }
         let logs = self.logs.possible(now);
-        let is_there = logs.iter().any(|version| version.value == found.held);
-        let is_between = |(before, after): (&Version<Held<C>>, &Version<Held<C>>)| {
-            found.held.is_between(&before.value, &after.value)
+        let purged = &found.held.purged;
+        let held: Vec<_> = logs.iter().map(|version| version.value.purged_to(purged)).collect();
+        let is_there = held.iter().flatten().any(|held| *held == found.held);
+        let is_between = |(before, after): (&Option<Held<C>>, &Option<Held<C>>)| match (before, after) {
+            (Some(before), Some(after)) => found.held.is_between(before, after),
+            _ => false,
         };
-        if is_there || logs.iter().zip(logs.iter().skip(1)).any(is_between) {
+        if is_there || held.iter().zip(held.iter().skip(1)).any(is_between) {
             return Ok(());
         }
-        let asked = logs.iter().map(|version| version.value.show()).collect::<Vec<_>>().join(", or ");
-        let longest = logs.iter().map(|version| &version.value).max_by_key(|held| held.entries.len());
+        let asked = logs.iter().map(|version| version.value.held().show()).collect::<Vec<_>>().join(", or ");
+        let longest = logs.iter().map(|version| &version.value.entries).max_by_key(|entries| entries.len());
         Err(format!("the log: {asked} is due, the store has {}", found.held.show_beside(longest)))
     }
 }
@@ -363,16 +404,14 @@ impl<C: RaftTypeConfig> Held<C> {
     fn is_between(&self, before: &Self, after: &Self) -> bool {
         let (short, long) =
             if before.entries.len() < after.entries.len() { (before, after) } else { (after, before) };
-        self.purged == before.purged
-            && self.purged == after.purged
-            && long.entries.starts_with(&short.entries)
+        long.entries.starts_with(&short.entries)
             && long.entries.starts_with(&self.entries)
             && self.entries.len() >= short.entries.len()
     }
 
     /// Like [`show`](Self::show), and says which entry differs in its content alone.
-    fn show_beside(&self, asked: Option<&Self>) -> String {
-        let asked = asked.map(|asked| asked.entries.as_slice()).unwrap_or_default();
+    fn show_beside(&self, asked: Option<&Vec<(LogIdOf<C>, String)>>) -> String {
+        let asked = asked.map(Vec::as_slice).unwrap_or_default();
         let differs = |(id, text): &&(LogIdOf<C>, String)| {
             asked.iter().any(|(asked_id, asked_text)| asked_id == id && asked_text != text)
         };
