@@ -165,10 +165,13 @@ impl<C: RaftCommittedLeaderId, N: NodeId> Memberships<C, N> {
         self.pending.len() != before
     }
 
-    /// A snapshot brought `placed` as committed: what the log held up to it no longer counts.
+    /// A snapshot brought `placed` as committed: what the log held up to it no longer counts. While the snapshot was on
+    /// its way, a later one may have been committed; that one stays.
     pub(crate) fn reset_to(&mut self, placed: Placed<C, N>, snapshot_index: u64) {
         self.pending.retain(|p| p.log_id.as_ref().is_some_and(|log_id| log_id.index > snapshot_index));
-        self.committed = placed;
+        if placed.log_id > self.committed.log_id {
+            self.committed = placed;
+        }
     }
 
     pub(crate) fn pending(&self) -> impl Iterator<Item = &Placed<C, N>> {

@@ -1,0 +1,81 @@
+//! A snapshot that arrives while the log goes on.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::collections::BTreeSet;
+
+use quorate_core::Install;
+use quorate_core::Membership;
+use quorate_core::Options;
+use quorate_core::Placed;
+use quorate_core::Replica;
+use quorate_core::Stored;
+use quorate_core::Time;
+use quorate_core::ids::LogId;
+use quorate_core::ids::Vote;
+use quorate_core::ids::leader_id_adv::LeaderId;
+use quorate_core::message::Append;
+use quorate_core::message::AppendReply;
+use quorate_core::message::EntryIds;
+use quorate_core::work::Write;
+
+type L = LeaderId<u64, u64>;
+
+const NOW: Time = Time::ZERO;
+
+fn id(index: u64) -> LogId<L> {
+    LogId::new(LeaderId { term: 1, node_id: 1 }, index)
+}
+
+fn members(voters: &[u64]) -> Membership<u64> {
+    Membership::new(vec![voters.iter().copied().collect::<BTreeSet<u64>>()], [])
+}
+
+/// Entries of the leader 1 from one index to another, both included, and a membership among them.
+fn append(from: u64, to: u64, membership: (u64, &[u64]), commit: u64) -> Append<L> {
+    let mut entries = EntryIds::empty(from);
+    (from..=to).for_each(|index| entries.push(id(index)).unwrap());
+    Append {
+        vote: Vote::new_committed(1, 1),
+        prev: from.checked_sub(1).map(id),
+        entries,
+        memberships: vec![Placed::new(Some(id(membership.0)), members(membership.1))],
+        commit: Some(id(commit)),
+    }
+}
+
+/// The disk does all it is asked to.
+fn write(replica: &mut Replica<L>) {
+    while let Some(write) = replica.next_write() {
+        match write {
+            Write::Vote { seq, .. } | Write::Append { seq, .. } | Write::Truncate { seq, .. } => {
+                replica.written(seq);
+                replica.flushed(NOW, seq);
+            }
+            Write::Purge { upto } => replica.purge_finished(&upto),
+            Write::Committed { commit } => replica.commit_saved(commit),
+        }
+    }
+}
+
+/// Found by seed 232413 of the random schedules: the commit went past the end of a snapshot that was on its way, and the
+/// membership that was committed meanwhile was forgotten when the snapshot was installed.
+#[test]
+fn a_membership_committed_while_an_older_snapshot_is_on_its_way_stays_in_force() {
+    let mut replica: Replica<L> = Replica::new(2, Options::default(), Stored::default(), NOW, 7);
+    let reply = replica.append(NOW, &append(0, 5, (0, &[1, 2, 3]), 1)).reply;
+    assert_eq!(reply.message, AppendReply::Success(Some(id(5))));
+    write(&mut replica);
+    let brought = Placed::new(Some(id(0)), members(&[1, 2, 3]));
+    assert_eq!(replica.install(NOW, &Vote::new_committed(1, 1), &id(3), brought), Install::Accepted);
+    replica.append(NOW, &append(6, 8, (7, &[1, 2, 3, 4]), 8));
+    write(&mut replica);
+    assert_eq!(replica.committed(), Some(&id(8)));
+    assert_eq!(replica.next_install(), Some(id(3)));
+    assert!(replica.installed().is_some());
+    write(&mut replica);
+    let kept = Placed::new(Some(id(7)), members(&[1, 2, 3, 4]));
+    assert_eq!(*replica.committed_membership(), kept);
+    assert_eq!(*replica.effective_membership(), kept);
+    assert_eq!((replica.committed(), replica.applied()), (Some(&id(8)), Some(&id(3))));
+    replica.check().unwrap();
+}
