@@ -74,7 +74,7 @@ where
     ///
     /// `members` is a [`ChangeMembers`], or a list of ids: these are the voters then, and no others. The answer is that of
     /// the last entry. [Dynamic membership](crate::docs::dynamic_membership) has examples, and the conditions in their
-    /// order.
+    /// order. A new leader may have to commit an entry of its own first: the call waits for that, for a lease at most.
     ///
     /// # Errors
     ///

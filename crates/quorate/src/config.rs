@@ -99,7 +99,7 @@ pub struct Config {
     #[cfg_attr(feature = "clap", arg(long, default_value = "1024"))]
     pub state_machine_channel_size: Option<u64>,
 
-    /// Accepted for compatibility: how many entries are timed on their way where statistics of that are kept
+    /// Most stretches of entries that are timed on their way, with the feature `runtime-stats`; 1024 if not given
     #[cfg_attr(feature = "clap", arg(long))]
     pub log_stage_capacity: Option<u64>,
 

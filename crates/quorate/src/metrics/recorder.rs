@@ -8,15 +8,18 @@ use crate::type_config::RaftTypeConfig;
 use crate::types::ServerState;
 use crate::vote::RaftTerm;
 
-/// Is told numbers as they change. Its methods are called by the node's own task: they must not block.
+/// Is told numbers as they change, once [`Raft::set_metrics_recorder`](crate::Raft::set_metrics_recorder) named it.
+///
+/// Its methods are called by the node's own tasks, and by those that bring it requests of other nodes; never under a
+/// lock of the node. They must not block, and a panic in one stops the node or fails the request.
 pub trait MetricsRecorder: Send + Sync + Debug {
-    /// The entries of one call of the state machine.
+    /// The state machine applied so many entries in one call.
     fn record_apply_batch(&self, entries: u64);
-    /// The entries of one append to the log.
+    /// So many entries go to the log store in one append.
     fn record_append_batch(&self, entries: u64);
-    /// The writes of clients that were taken together.
+    /// So many of them are writes of clients of this node, at least one.
     fn record_write_batch(&self, writes: u64);
-    /// The term.
+    /// The term. This and the other positions are told whenever the metrics are brought up to date, changed or not.
     fn set_current_term(&self, term: u64);
     /// The index of the last entry.
     fn set_last_log_index(&self, index: u64);
@@ -30,11 +33,11 @@ pub trait MetricsRecorder: Send + Sync + Debug {
     fn set_purged_index(&self, index: u64);
     /// The role: 0 for a learner, 1 a follower, 2 a candidate, 3 a leader, 4 when stopped.
     fn set_server_state(&self, state: u8);
-    /// A vote request was handled.
+    /// A request for this node's vote came in; a pre-vote is none.
     fn increment_vote(&self);
-    /// Heartbeats were sent.
+    /// Heartbeats to all peers came due, by time or by [`Trigger::heartbeat`](crate::raft::Trigger::heartbeat).
     fn increment_heartbeat(&self);
-    /// An append request was handled.
+    /// An append request came in, with entries or without.
     fn increment_append(&self);
 }
 
