@@ -1,5 +1,7 @@
 //! Compares what a list says with what a crate has.
 
+use std::collections::BTreeSet;
+
 use crate::deliberate::{Deliberate, What};
 use crate::normal::Forms;
 use crate::surface::Kind;
@@ -21,7 +23,14 @@ pub(crate) struct Comparison {
 
 impl Comparison {
     /// Compares a list with a crate. What is different on purpose is noted there as needed.
-    pub(crate) fn of(theirs: &Forms, ours: &Forms, deliberate: &mut Deliberate) -> Self {
+    ///
+    /// `provided` are the items of traits, as `Trait::item`, that must have a default.
+    pub(crate) fn of(
+        theirs: &Forms,
+        ours: &Forms,
+        provided: &BTreeSet<String>,
+        deliberate: &mut Deliberate,
+    ) -> Self {
         let mut comparison = Comparison::default();
         for (key, form) in theirs {
             comparison.items += 1;
@@ -46,17 +55,22 @@ impl Comparison {
                 comparison.different.push(message);
             }
         }
-        for (key, form) in ours.iter().filter(|(key, form)| form.closed && !theirs.contains_key(*key)) {
-            // A field counts only if the list shows that the struct has any.
-            let listed = key.rsplit_once("::").is_some_and(|(owner, _)| match form.kind {
-                Kind::Field => has_fields(owner, theirs),
+        for (key, form) in ours.iter().filter(|(_, form)| form.closed) {
+            let name = last_two(key);
+            let in_the_way = match form.kind {
+                _ if theirs.contains_key(key) => provided.contains(name),
+                // A field counts only if the list shows that the struct has any.
+                Kind::Field => owner(key).is_some_and(|owner| has_fields(owner, theirs)),
                 // Of another crate's item, the list of that crate says what is in it.
-                _ => theirs.get(owner).is_some_and(|owner| owner.kind != Kind::Use),
-            });
-            if listed && !deliberate.covers(What::Extra, key) {
-                comparison.extra.push(format!("extra      {key}\n             {}\n", form.text));
-            } else if listed {
+                _ => owner(key)
+                    .and_then(|owner| theirs.get(owner))
+                    .is_some_and(|owner| owner.kind != Kind::Use),
+            };
+            if in_the_way && deliberate.covers(What::Extra, key) {
                 comparison.deliberate_extra += 1;
+            } else if in_the_way {
+                let why = if theirs.contains_key(key) { "must have a default" } else { "is in no list" };
+                comparison.extra.push(format!("extra      {key}\n             {why}: {}\n", form.text));
             }
         }
         comparison
@@ -114,6 +128,15 @@ fn implied(key: &str, ours: &Forms) -> bool {
     key.starts_with("impl ") && key.rsplit_once("::").is_some_and(|(block, _)| ours.contains_key(block))
 }
 
+fn owner(key: &str) -> Option<&str> {
+    key.rsplit_once("::").map(|(owner, _)| owner)
+}
+
+/// `Trait::item` of a whole path.
+fn last_two(key: &str) -> &str {
+    key.rmatch_indices("::").nth(1).and_then(|(at, _)| key.get(at + 2..)).unwrap_or(key)
+}
+
 /// Whether a struct, or a variant, has fields in a list.
 fn has_fields(owner: &str, theirs: &Forms) -> bool {
     let begin = format!("{owner}::");
@@ -129,7 +152,8 @@ mod tests {
 
     fn compare(theirs: &str, ours: &str) -> Comparison {
         let forms = |text| forms(&list::read(text).unwrap(), &Aliases::default());
-        Comparison::of(&forms(theirs), &forms(ours), &mut Deliberate::default())
+        let provided = BTreeSet::from(["E::Given".to_owned()]);
+        Comparison::of(&forms(theirs), &forms(ours), &provided, &mut Deliberate::default())
     }
 
     #[test]
@@ -166,6 +190,14 @@ mod tests {
             found.extra.iter().filter_map(|message| message.split_whitespace().nth(1)).collect();
         assert_eq!(keys, ["a::E::Two", "a::S::y"], "of a::T, the list shows no field");
         assert!(!found.is_clean());
+    }
+
+    #[test]
+    fn what_must_have_a_default_and_has_none_is_told() {
+        // A variant stands for the item of a trait, of which a list does not say whether it has a default.
+        let list = "pub enum a::E\npub a::E::Given\npub a::E::Other";
+        assert!(compare(list, list).extra.iter().all(|message| message.contains("a::E::Given")));
+        assert!(!compare(list, list).is_clean());
     }
 
     #[test]

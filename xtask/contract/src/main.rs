@@ -17,8 +17,8 @@ mod parse;
 mod surface;
 mod ty;
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
@@ -118,6 +118,7 @@ fn run(arguments: &[String]) -> Result<bool, String> {
 /// Compares those lists whose title contains `filter`, and prints what came of it.
 fn compare(filter: &str) -> Result<bool, String> {
     let mut deliberate = Deliberate::read(&folder().join("deliberate.txt"))?;
+    let provided = provided()?;
     let workspace = Workspace::read()?;
     let mut lists = Vec::new();
     for pair in PAIRS {
@@ -142,7 +143,7 @@ fn compare(filter: &str) -> Result<bool, String> {
             }
         };
         let ours = normal::forms(&family.surface(&package.library, pair.root)?, known);
-        let mut comparison = Comparison::of(&normal::forms(list, &theirs), &ours, &mut deliberate);
+        let mut comparison = Comparison::of(&normal::forms(list, &theirs), &ours, &provided, &mut deliberate);
         comparison.lines = *lines;
         let report = comparison.report(&total);
         print(&format!("\n== {}: {}\n{report}", pair.title, package.name))?;
@@ -162,6 +163,17 @@ impl Pair {
         let text = read(&folder().join("lists").join(format!("{}.txt", self.list)))?;
         Ok(list::select(&text, all_features))
     }
+}
+
+/// What `provided.txt` says, as `Trait::item`.
+fn provided() -> Result<BTreeSet<String>, String> {
+    let text = read(&folder().join("provided.txt"))?;
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    let of_line = |line: &str| -> Vec<String> {
+        let (name, items) = line.split_once(' ').unwrap_or((line, ""));
+        items.split_whitespace().map(|item| format!("{name}::{item}")).collect()
+    };
+    Ok(lines.flat_map(of_line).collect())
 }
 
 /// Where this program's own data is.
@@ -185,4 +197,21 @@ fn read(path: &Path) -> Result<String, String> {
 /// Prints to stdout. `println!` would panic when the reader, say `head`, has gone.
 fn print(text: &str) -> Result<(), String> {
     std::io::stdout().write_all(text.as_bytes()).map_err(|error| format!("cannot write to stdout: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_must_have_a_default_is_in_a_list() {
+        let lists: Vec<String> = PAIRS.iter().map(|pair| pair.lines(true).unwrap()).collect();
+        let provided = provided().unwrap();
+        assert!(provided.len() > 40);
+        for name in provided {
+            let called = [format!("::{name}<"), format!("::{name}(")];
+            let found = lists.iter().any(|list| called.iter().any(|text| list.contains(text.as_str())));
+            assert!(found, "`{name}` of provided.txt is in no list");
+        }
+    }
 }
