@@ -8,7 +8,6 @@
 //! use std::io::{self, Read, Write};
 //! use quorate_node::{Node, StateMachine};
 //!
-//! #[derive(Default)]
 //! struct Counter(u64);
 //!
 //! impl StateMachine for Counter {
