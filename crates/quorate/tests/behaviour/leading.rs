@@ -245,6 +245,7 @@ async fn while_leadership_is_handed_over_nothing_is_let_in_and_no_heartbeat_leav
     check(leader.ensure_linearizable(ReadPolicy::ReadIndex).await.unwrap_err().forward_to_leader().unwrap());
     check(leader.ensure_linearizable(ReadPolicy::LeaseRead).await.unwrap_err().forward_to_leader().unwrap());
     check(leader.change_membership([1, 2], false).await.unwrap_err().forward_to_leader().unwrap());
+    leader.trigger().heartbeat().await.unwrap();
     elapse(Duration::from_millis(200)).await;
     assert_eq!(beats(), before);
     assert_eq!(cluster.router.sent(*leader.node_id(), Kind::Transfer), 2, "all other voters are told");

@@ -169,16 +169,24 @@ async fn who_knows_of_a_greater_log_lets_its_holder_go_first() {
     cluster.router.isolate(behind);
     soon(leader.client_write(Add(1))).await.unwrap();
     cluster.stop(*leader.node_id()).await;
-    cluster.nodes[&ahead].trigger().heartbeat().await.unwrap();
-    elapse(LEASE).await;
+    cluster.nodes[&ahead].runtime_config().elect(false);
+    elapse(LEASE * 2).await;
     cluster.router.restore(behind);
     cluster.nodes[&behind].trigger().elect(false).await.unwrap();
     elapse(Duration::from_millis(10)).await;
     let asked = cluster.router.sent(behind, Kind::Vote);
-    assert!(asked >= 1);
-    let next = cluster.leader().await;
-    assert_eq!(*next.node_id(), ahead);
-    assert_eq!(cluster.router.sent(behind, Kind::Vote), asked, "it waited");
+    // It waits for its election timeout, and for two of the longest besides; then not again.
+    elapse(LEASE * 2).await;
+    assert_eq!(cluster.router.sent(behind, Kind::Vote), asked, "it waits");
+    cluster.router.isolate(ahead);
+    elapse(LEASE * 3).await;
+    let asked_later = cluster.router.sent(behind, Kind::Vote);
+    assert!(asked_later > asked, "not for ever");
+    elapse(LEASE * 2).await;
+    assert!(cluster.router.sent(behind, Kind::Vote) > asked_later, "once");
+    cluster.router.restore(ahead);
+    cluster.nodes[&ahead].runtime_config().elect(true);
+    assert_eq!(*cluster.leader().await.node_id(), ahead);
 }
 
 #[tokio::test(start_paused = true)]

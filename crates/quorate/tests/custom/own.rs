@@ -325,3 +325,42 @@ async fn a_runtime_of_ones_own_rolls_the_dice() {
     let leader = cluster.leader().await;
     assert_eq!(leader.metrics().borrow_watched().id, Seat::of(1));
 }
+
+quorate::declare_raft_types!(
+    /// All that the macro lets one choose.
+    pub Declared:
+        ErrorSource = Cause,
+        AsyncRuntime = Thin,
+        Entry = Record,
+        Payload = Cargo,
+        Vote = Ballot,
+        LeaderId = Chair,
+        Term = Epoch,
+        Node = Place,
+        NodeId = Seat,
+        R = Answer,
+        D = Unique,
+);
+
+#[test]
+fn the_macro_takes_any_type_in_any_order() {
+    fn takes<C>() -> C
+    where
+        C: RaftTypeConfig<
+                D = Unique,
+                R = Answer,
+                NodeId = Seat,
+                Node = Place,
+                Term = Epoch,
+                LeaderId = Chair,
+                Vote = Ballot,
+                Payload = Cargo,
+                Entry = Record,
+                AsyncRuntime = Thin,
+                ErrorSource = Cause,
+            >,
+    {
+        C::default()
+    }
+    assert_eq!(takes::<Declared>(), Declared {});
+}
