@@ -41,11 +41,29 @@ impl<L: RaftLeaderId> Replica<L> {
     /// A snapshot up to `last` is stored, or none was built: `None`.
     pub fn built(&mut self, last: Option<LogId<L::Committed>>) {
         self.snapshot_building = false;
-        if last > self.snapshot && last <= self.applied {
+        // A builder that writes the state machine as it is by then may cover entries of which this replica has not
+        // heard yet that they are applied. Nothing is purged for its sake until it has.
+        if last > self.applied && last <= self.applying {
+            self.built_ahead = self.built_ahead.take().max(last);
+        } else if last <= self.applied {
+            self.take_snapshot(last);
+        }
+        self.want_snapshot_by_policy();
+    }
+
+    /// A snapshot that was built ahead counts from when what it covers is applied.
+    pub(crate) fn take_built_ahead(&mut self) {
+        if self.built_ahead.is_some() && self.built_ahead <= self.applied {
+            let last = self.built_ahead.take();
+            self.take_snapshot(last);
+        }
+    }
+
+    fn take_snapshot(&mut self, last: Option<LogId<L::Committed>>) {
+        if last > self.snapshot {
             self.snapshot = last;
             self.purge_by_policy();
         }
-        self.want_snapshot_by_policy();
     }
 
     /// Whether a snapshot is being built.

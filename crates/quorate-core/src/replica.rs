@@ -196,6 +196,8 @@ pub struct Replica<L: RaftLeaderId> {
     pub(crate) snapshot_tried: u64,
     pub(crate) snapshot_wanted: bool,
     pub(crate) snapshot_building: bool,
+    /// The end of a snapshot that covers more than is known to be applied.
+    pub(crate) built_ahead: Option<LogId<L::Committed>>,
     pub(crate) installing: Option<Installing<L>>,
     /// Entries below this index are to be purged as soon as no peer is being sent them.
     pub(crate) purge_end: u64,
@@ -251,6 +253,7 @@ impl<L: RaftLeaderId> Replica<L> {
             snapshot: stored.snapshot,
             snapshot_wanted: false,
             snapshot_building: false,
+            built_ahead: None,
             installing: None,
             purge_end: stored.log.first_index(),
             purge_done: stored.log.purged().cloned(),
@@ -484,6 +487,7 @@ impl<L: RaftLeaderId> Replica<L> {
         debug_assert!(Some(&last) <= self.applying.as_ref(), "I10: only what was handed out is applied");
         if Some(&last) > self.applied.as_ref() {
             self.applied = Some(last);
+            self.take_built_ahead();
         }
     }
 

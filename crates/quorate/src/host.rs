@@ -84,6 +84,8 @@ pub(crate) struct State<C: RaftTypeConfig> {
     memberships: VecDeque<Arc<StoredMembershipOf<C>>>,
     /// What the current snapshot covers.
     pub(crate) snapshot_meta: SnapshotMetaOf<C>,
+    /// That of a snapshot which covers more than is known to be applied.
+    snapshot_meta_ahead: Option<SnapshotMetaOf<C>>,
     pub(crate) peers: BTreeMap<C::NodeId, Arc<Peer<C>>>,
     /// Peers whose loops the driver has still to start.
     pub(crate) fresh_peers: Vec<Arc<Peer<C>>>,
@@ -149,6 +151,7 @@ impl<C: RaftTypeConfig> Host<C> {
             finish_payload: None,
             memberships: stack,
             snapshot_meta,
+            snapshot_meta_ahead: None,
             peers: BTreeMap::new(),
             fresh_peers: Vec::new(),
             reads: WaitingReads::default(),
@@ -476,6 +479,15 @@ impl<C: RaftTypeConfig> State<C> {
     pub(crate) fn keep_snapshot_meta(&mut self, meta: SnapshotMetaOf<C>) {
         if self.replica.snapshot() == meta.last_log_id.as_ref() {
             self.snapshot_meta = meta;
+        } else if self.replica.applied() < meta.last_log_id.as_ref() {
+            self.snapshot_meta_ahead = Some(meta);
+        }
+    }
+
+    /// What a snapshot that was built ahead covers may be applied by now.
+    pub(crate) fn keep_snapshot_meta_ahead(&mut self) {
+        if let Some(meta) = self.snapshot_meta_ahead.take() {
+            self.keep_snapshot_meta(meta);
         }
     }
 

@@ -173,7 +173,10 @@ where
             let missing = format!("entry {expected} of {first}..={} was not read or not applied", last.index);
             return Err(StorageError::read_log_at_index(expected, C::err_from_string(missing)));
         }
-        self.host.step(|state, _| state.replica.applied_to(last));
+        self.host.step(|state, _| {
+            state.replica.applied_to(last);
+            state.keep_snapshot_meta_ahead();
+        });
         let count = expected.saturating_sub(first);
         self.host.recording.tell(|recorder| recorder.record_apply_batch(count));
         self.host.counting.batch(BatchOf::Applied, count);

@@ -55,6 +55,30 @@ async fn writes_go_on_while_a_snapshot_is_built() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_builder_that_writes_the_newest_state_may_be_ahead_of_what_is_known_to_be_applied() {
+    let mut cluster = Cluster::new(by_hand());
+    let leader = cluster.found([1]).await;
+    write(&leader, 10).await;
+    let machine = cluster.disks[leader.node_id()].machine.clone();
+    machine.fail(|faults| faults.build_late = true);
+    machine.build_gate.close();
+    leader.trigger().snapshot().await.unwrap();
+    write(&leader, 1).await;
+    machine.applied_gate.close();
+    // Answered, while the node does not know yet that the batch is done.
+    let last = soon(leader.client_write(Add(1))).await.unwrap().log_id;
+    machine.build_gate.open();
+    elapse(LONG).await;
+    let metrics = leader.metrics().borrow_watched().clone();
+    assert!(metrics.last_applied < Some(last) && metrics.snapshot.is_none() && metrics.purged.is_none());
+    machine.applied_gate.open();
+    leader.wait(PATIENCE).snapshot(last, "built ahead").await.unwrap();
+    leader.wait(PATIENCE).purged(Some(last), "what it covers").await.unwrap();
+    let kept = leader.with_raft_state(|state| state.snapshot_meta.last_log_id).await.unwrap();
+    assert_eq!(kept, Some(last));
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_policy_that_fires_during_a_build_is_not_forgotten() {
     let policy = SnapshotPolicy::LogsSinceLast(20);
     let mut cluster = Cluster::new(Config { snapshot_policy: policy, ..config() });

@@ -399,6 +399,8 @@ pub struct MachineFaults {
     pub mute_at: Option<u64>,
     /// Has no time to build a snapshot.
     pub no_builder: bool,
+    /// Writes down the state as it is when the builder comes to it.
+    pub build_late: bool,
     /// There is no snapshot any more, whatever was built.
     pub no_snapshot: bool,
 }
@@ -420,6 +422,8 @@ struct MachineInner {
 pub struct Machine {
     inner: Arc<Mutex<MachineInner>>,
     pub apply_gate: Gate,
+    /// Before a batch counts as applied.
+    pub applied_gate: Gate,
     pub build_gate: Gate,
     pub install_gate: Gate,
     token: Arc<()>,
@@ -458,6 +462,13 @@ impl Machine {
     }
 }
 
+impl MachineInner {
+    fn as_snapshot(&self) -> SnapshotOf<Types, u64> {
+        let meta = SnapshotMeta { last_log_id: self.applied, last_membership: self.membership.clone() };
+        Snapshot { meta, snapshot: self.sum }
+    }
+}
+
 /// Writes down the state as of when it was made.
 pub struct Builder {
     machine: Machine,
@@ -474,6 +485,9 @@ impl RaftSnapshotBuilder<Types> for Builder {
             return Err(fault("build"));
         }
         let panics = inner.faults.panic_in_build;
+        if inner.faults.build_late {
+            self.snapshot = inner.as_snapshot();
+        }
         if !panics {
             inner.snapshot = Some(self.snapshot.clone());
         }
@@ -530,6 +544,7 @@ impl RaftStateMachine<Types> for Machine {
                 return Ok(());
             }
         }
+        self.applied_gate.pass().await;
         Ok(())
     }
 
@@ -543,9 +558,8 @@ impl RaftStateMachine<Types> for Machine {
     }
 
     async fn get_snapshot_builder(&mut self) -> Builder {
-        let inner = self.lock();
-        let meta = SnapshotMeta { last_log_id: inner.applied, last_membership: inner.membership.clone() };
-        Builder { machine: self.clone(), snapshot: Snapshot { meta, snapshot: inner.sum } }
+        let snapshot = self.lock().as_snapshot();
+        Builder { machine: self.clone(), snapshot }
     }
 
     async fn install_snapshot(&mut self, meta: &SnapshotMetaOf<Types>, sum: u64) -> Result<(), io::Error> {
