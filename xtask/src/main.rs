@@ -29,6 +29,7 @@ const COMMANDS: &[Command] = &[
         about: "compare the public items of the library with the contract's lists",
         run: contract,
     },
+    Command { name: "sim", about: "run random schedules against the core; `sim --help` tells how", run: sim },
     Command { name: "lines", about: "count code lines per crate, tests and comments apart", run: lines::run },
 ];
 
@@ -53,16 +54,32 @@ fn main() -> ExitCode {
     }
 }
 
-/// A program of its own, so that the other commands do not wait for what it is built with.
 fn contract(arguments: &[String]) -> Result<bool, String> {
+    run_program(&["--package", "contract"], arguments, None)
+}
+
+fn sim(arguments: &[String]) -> Result<bool, String> {
+    // With its bugs compiled in, the product is another one: cargo keeps the two builds apart.
+    let mutants =
+        arguments.iter().any(|argument| matches!(argument.as_str(), "--mutants" | "--mutant" | "--canary"));
+    let flags = mutants.then_some("--cfg quorate_mutants");
+    run_program(&["--release", "--package", "quorate-sim"], arguments, flags)
+}
+
+/// Runs a program of its own, so that the other commands do not wait for what it is built with.
+fn run_program(which: &[&str], arguments: &[String], flags: Option<&str>) -> Result<bool, String> {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
     let mut command = std::process::Command::new(cargo);
-    command.args(["run", "--quiet", "--package", "contract", "--"]).args(arguments);
+    command.args(["run", "--quiet"]).args(which).arg("--").args(arguments);
+    if let Some(flags) = flags {
+        let others = std::env::var("RUSTFLAGS").unwrap_or_default();
+        command.env("RUSTFLAGS", format!("{others} {flags}").trim());
+    }
     let status = command.status().map_err(|error| format!("cannot run cargo: {error}"))?;
     match status.code() {
         Some(0) => Ok(true),
         Some(1) => Ok(false),
-        _ => Err("the comparison could not be made".to_owned()),
+        _ => Err("the program could not do its work".to_owned()),
     }
 }
 

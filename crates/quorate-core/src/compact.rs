@@ -3,6 +3,7 @@
 use crate::ids::LogId;
 use crate::ids::RaftLeaderId;
 use crate::log::next_index;
+use crate::mutants::mutant;
 use crate::replica::Replica;
 use crate::replica::Role;
 use crate::work::Write;
@@ -35,6 +36,10 @@ impl<L: RaftLeaderId> Replica<L> {
         self.snapshot_wanted = false;
         self.snapshot_building = true;
         self.snapshot_tried = next_index(self.applied.as_ref());
+        if mutant!(27) {
+            self.snapshot = self.applied.clone();
+            self.purge_by_policy();
+        }
         true
     }
 

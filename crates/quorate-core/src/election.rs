@@ -7,12 +7,14 @@ use crate::ids::LogId;
 use crate::ids::RaftLeaderId;
 use crate::ids::RaftTerm;
 use crate::ids::Vote;
+use crate::log::next_index;
 use crate::membership::Membership;
 use crate::membership::Placed;
 use crate::message::Reply;
 use crate::message::VoteReply;
 use crate::message::VoteRequest;
 use crate::message::WriteSeq;
+use crate::mutants::mutant;
 use crate::options::Time;
 use crate::quorum;
 use crate::replica::Replica;
@@ -181,8 +183,9 @@ impl<L: RaftLeaderId> Replica<L> {
         let mut unasked = self.effective().voters();
         unasked.remove(&self.id);
         let pre = pre_vote && !unasked.is_empty();
-        if pre && self.leader_is_fresh(now) {
-            // Its own lease is valid: it would not grant a pre-vote to anyone, nor to itself.
+        if pre_vote && self.leader_is_fresh(now) {
+            // Its own lease is valid: it would not grant a pre-vote to anyone, nor to itself, also where nobody else
+            // is to be asked.
             return;
         }
         self.event(Event::Campaign { vote: vote.clone(), pre });
@@ -205,8 +208,12 @@ impl<L: RaftLeaderId> Replica<L> {
 
     /// A candidate asks for this node's vote. The reply leaves when the vote is durable.
     pub fn vote_request(&mut self, now: Time, request: &VoteRequest<L>) -> Reply<VoteReply<L>> {
-        let granted = self.would_grant(now, request) && request.vote >= self.vote;
-        if granted && request.vote > self.vote {
+        let granted = self.would_grant(now, request)
+            && (request.vote >= self.vote
+                || mutant!(3)
+                    && !self.vote.committed
+                    && request.vote.leader_id.term() == self.vote.leader_id.term());
+        if granted && request.vote != self.vote {
             self.save_vote(now, request.vote.clone());
             self.step_down_to(Role::Passive);
             self.vote_lease = Duration::ZERO;
@@ -237,10 +244,12 @@ impl<L: RaftLeaderId> Replica<L> {
         let promised = self.leader_is_fresh(now) && self.leader() != Some(candidate);
         let given_back =
             request.transfer && request.vote.leader_id.term() == self.vote.leader_id.term().next();
-        if promised && !given_back {
+        if promised && !given_back && !mutant!(35) {
             return false;
         }
-        request.last.as_ref() >= self.log.last()
+        let longer = mutant!(2) && next_index(request.last.as_ref()) >= self.log.next_index();
+        let excused = if mutant!(14) { request.transfer } else { mutant!(1) };
+        longer || excused || request.last.as_ref() >= self.log.last()
     }
 
     /// Whether a leader is known to be alive, or this node leads and a quorum said so lately.
@@ -256,7 +265,8 @@ impl<L: RaftLeaderId> Replica<L> {
 
     fn vote_reply_of(&self, granted: bool) -> Reply<VoteReply<L>> {
         let last = self.log.last().cloned();
-        Reply { message: VoteReply { vote: self.vote.clone(), granted, last }, after: self.vote_seq }
+        let after = if mutant!(15) { 0 } else { self.vote_seq };
+        Reply { message: VoteReply { vote: self.vote.clone(), granted, last }, after }
     }
 
     // --- The candidate's side.
@@ -289,7 +299,10 @@ impl<L: RaftLeaderId> Replica<L> {
     pub fn has_ask(&self, peer: &L::NodeId) -> bool {
         match &self.role {
             Role::PreCandidate(campaign) => campaign.unasked.contains(peer),
-            Role::Candidate(campaign) => self.vote_seq <= self.flushed_seq && campaign.unasked.contains(peer),
+            Role::Candidate(campaign) => {
+                let durable = mutant!(16) || self.vote_seq <= self.flushed_seq;
+                durable && campaign.unasked.contains(peer)
+            }
             Role::Leader(leader) => leader.has_transfer(peer),
             Role::Passive => false,
         }
@@ -306,6 +319,9 @@ impl<L: RaftLeaderId> Replica<L> {
         asked: &Vote<L>,
         reply: &VoteReply<L>,
     ) {
+        if mutant!(13) && matches!(self.role, Role::Candidate(_)) {
+            return self.vote_answer(now, peer, asked, reply);
+        }
         let Role::PreCandidate(campaign) = &mut self.role else { return };
         match campaign.take(peer, asked, reply) {
             Some(true) if self.has_quorum() => self.campaign(now, dice, false, false),

@@ -11,6 +11,7 @@ use crate::message::Append;
 use crate::message::AppendReply;
 use crate::message::Reply;
 use crate::message::WriteSeq;
+use crate::mutants::mutant;
 use crate::options::Time;
 use crate::replica::Broken;
 use crate::replica::Replica;
@@ -93,13 +94,13 @@ impl<L: RaftLeaderId> Replica<L> {
         }
         if *vote > self.vote {
             self.save_vote(now, vote.clone());
-        } else if *vote != self.vote {
+        } else if *vote != self.vote && !mutant!(10) {
             return false;
         }
         if !matches!(self.role, Role::Passive) {
             self.step_down_to(Role::Passive);
         }
-        self.vote_heard = Some(now);
+        self.vote_heard = if mutant!(42) { self.vote_heard } else { Some(now) };
         self.vote_lease = self.options.lease;
         true
     }
@@ -108,7 +109,7 @@ impl<L: RaftLeaderId> Replica<L> {
     fn holds_or_removes(&mut self, prev: Option<&LogId<L::Committed>>) -> bool {
         let Some(prev) = prev else { return true };
         // What is purged is committed, and every leader holds it.
-        if self.log.has(prev) {
+        if self.log.has(prev) || mutant!(9) && prev.index < self.log.next_index() {
             return true;
         }
         if prev.index < next_index(self.committed.as_ref()) {
@@ -148,7 +149,8 @@ impl<L: RaftLeaderId> Replica<L> {
     /// A follower commits what its leader committed, as far as its own log is known to agree with the leader's.
     fn follow_commit(&mut self) {
         let told = next_index(self.leader_commit.as_ref());
-        let end = told.min(next_index(self.accepted.as_ref()));
+        let accepted = if mutant!(8) { self.log.next_index() } else { next_index(self.accepted.as_ref()) };
+        let end = told.min(accepted);
         if let Some(commit) = self.log.before(end) {
             if Some(&commit) > self.cluster_committed.as_ref() {
                 self.cluster_committed = Some(commit.clone());
@@ -163,12 +165,12 @@ impl<L: RaftLeaderId> Replica<L> {
     /// it is not told which of the writes before it still count: then all of them.
     fn durable_after(&self, verified: Option<&LogId<L::Committed>>) -> WriteSeq {
         let end = next_index(verified);
-        if end <= self.durable_end {
+        if end <= self.durable_end || mutant!(18) {
             return self.vote_seq;
         }
         let at = self.unflushed.partition_point(|(_, point)| next_index(point.last.as_ref()) < end);
         match self.unflushed.get(at) {
-            Some((seq, _)) if self.cuts.is_empty() => (*seq).max(self.vote_seq),
+            Some((seq, _)) if self.cuts.is_empty() || mutant!(24) => (*seq).max(self.vote_seq),
             _ => self.seq,
         }
     }

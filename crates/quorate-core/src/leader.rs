@@ -8,6 +8,7 @@ use crate::ids::Vote;
 use crate::log::next_index;
 use crate::message::Ticket;
 use crate::message::WriteSeq;
+use crate::mutants::mutant;
 use crate::options::Time;
 use crate::progress::Progress;
 use crate::quorum;
@@ -254,7 +255,7 @@ impl<L: RaftLeaderId> Replica<L> {
         if next_index(self.cluster_committed.as_ref()) == self.log.next_index() {
             return;
         }
-        let own_matched = self.durable_last();
+        let own_matched = if mutant!(19) { self.log.last().cloned() } else { self.durable_last() };
         let reached = quorum::reached(self.effective().configs(), |id| {
             if *id == self.id {
                 own_matched.as_ref()
@@ -263,7 +264,7 @@ impl<L: RaftLeaderId> Replica<L> {
             }
         });
         let Some(Some(commit)) = reached else { return };
-        if commit.leader_id != self.vote.leader_id.to_committed()
+        if !mutant!(7) && commit.leader_id != self.vote.leader_id.to_committed()
             || Some(commit) <= self.cluster_committed.as_ref()
         {
             return;

@@ -112,6 +112,10 @@ mod compact;
 mod election;
 mod follower;
 mod leader;
+#[cfg(quorate_mutants)]
+pub mod mutants;
+#[cfg(not(quorate_mutants))]
+mod mutants;
 mod progress;
 mod read;
 mod reconfigure;

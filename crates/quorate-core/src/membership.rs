@@ -8,6 +8,7 @@ use alloc::vec::Vec;
 use crate::ids::LogId;
 use crate::ids::NodeId;
 use crate::ids::RaftCommittedLeaderId;
+use crate::mutants::mutant;
 use crate::quorum;
 
 /// Who votes and who only listens.
@@ -88,7 +89,7 @@ impl<N: NodeId> Membership<N> {
             ([ours], [theirs]) => ours.symmetric_difference(theirs).count() <= 1,
             _ => false,
         };
-        next.is_valid() && (shared || one_apart)
+        next.is_valid() && (shared || one_apart || mutant!(46))
     }
 
     /// The uniform configuration that ends this joint one: its last voter set.
@@ -139,7 +140,10 @@ impl<C: RaftCommittedLeaderId, N: NodeId> Memberships<C, N> {
     }
 
     pub(crate) fn effective(&self) -> &Placed<C, N> {
-        self.pending.back().unwrap_or(&self.committed)
+        self.pending
+            .back()
+            .filter(|_| !mutant!(31) || self.committed.log_id.is_none())
+            .unwrap_or(&self.committed)
     }
 
     pub(crate) fn push(&mut self, placed: Placed<C, N>) {
@@ -169,7 +173,7 @@ impl<C: RaftCommittedLeaderId, N: NodeId> Memberships<C, N> {
     /// its way, a later one may have been committed; that one stays.
     pub(crate) fn reset_to(&mut self, placed: Placed<C, N>, snapshot_index: u64) {
         self.pending.retain(|p| p.log_id.as_ref().is_some_and(|log_id| log_id.index > snapshot_index));
-        if placed.log_id > self.committed.log_id {
+        if placed.log_id > self.committed.log_id && !mutant!(28) {
             self.committed = placed;
         }
     }

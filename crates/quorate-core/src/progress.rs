@@ -6,6 +6,7 @@ use crate::ids::LogId;
 use crate::ids::RaftCommittedLeaderId;
 use crate::log::next_index;
 use crate::message::Ticket;
+use crate::mutants::mutant;
 use crate::options::Options;
 use crate::options::Time;
 
@@ -130,7 +131,7 @@ impl<C: RaftCommittedLeaderId> Progress<C> {
 
     /// Whether a ticket was given out in the stream that is under way now.
     pub(crate) fn is_current(&self, ticket: &Ticket) -> bool {
-        self.session == ticket.session
+        mutant!(48) || self.session == ticket.session
     }
 
     /// A request with entries up to before `end` went out.

@@ -16,9 +16,13 @@
 use alloc::collections::BTreeSet;
 
 use crate::ids::NodeId;
+use crate::mutants::mutant;
 
 /// How many members of a voter set of `voters` are a majority of it.
 pub fn majority(voters: usize) -> usize {
+    if mutant!(6) {
+        return voters.div_ceil(2);
+    }
     (voters / 2).saturating_add(1)
 }
 
@@ -27,7 +31,11 @@ pub fn majority(voters: usize) -> usize {
 /// No voter set at all, or an empty one, has no quorum.
 pub fn is_quorum<N: NodeId>(configs: &[BTreeSet<N>], has: impl Fn(&N) -> bool) -> bool {
     !configs.is_empty()
-        && configs.iter().all(|voters| voters.iter().filter(|id| has(id)).count() >= majority(voters.len()))
+        && configs
+            .iter()
+            .rev()
+            .take(if mutant!(32) { 1 } else { usize::MAX })
+            .all(|voters| voters.iter().filter(|id| has(id)).count() >= majority(voters.len()))
 }
 
 /// The greatest value that a quorum has reached, where `at` tells each node's value.
@@ -35,7 +43,7 @@ pub fn is_quorum<N: NodeId>(configs: &[BTreeSet<N>], has: impl Fn(&N) -> bool) -
 /// `None` if there is no voter to ask.
 pub fn reached<N: NodeId, T: PartialOrd + Clone>(configs: &[BTreeSet<N>], at: impl Fn(&N) -> T) -> Option<T> {
     let mut least: Option<T> = None;
-    for voters in configs {
+    for voters in configs.iter().rev().take(if mutant!(32) { 1 } else { usize::MAX }) {
         let value = reached_by_majority(voters, &at)?;
         least = match least {
             Some(other) if other <= value => Some(other),
@@ -52,6 +60,9 @@ fn reached_by_majority<N: NodeId, T: PartialOrd + Clone>(
     voters: &BTreeSet<N>,
     at: &impl Fn(&N) -> T,
 ) -> Option<T> {
+    if mutant!(11) {
+        return voters.iter().map(at).nth(voters.len().saturating_sub(majority(voters.len())));
+    }
     let mut best: Option<T> = None;
     for candidate in voters.iter().map(at) {
         let count = voters.iter().filter(|id| at(id) >= candidate).count();

@@ -5,6 +5,7 @@ use alloc::collections::BTreeSet;
 use crate::ids::LogId;
 use crate::ids::RaftLeaderId;
 use crate::leader::Refusal;
+use crate::mutants::mutant;
 use crate::options::Time;
 use crate::progress::Progress;
 use crate::quorum;
@@ -42,6 +43,7 @@ impl<L: RaftLeaderId> Replica<L> {
         }
         leader.round = leader.round.saturating_add(1);
         let floor = leader.read_floor.clone();
+        let floor = if mutant!(45) { LogId::new(floor.leader_id, 0) } else { floor };
         let log_id = committed.filter(|committed| *committed > floor).unwrap_or(floor);
         Ok(Read { log_id, round: leader.round, leadership: leader.leadership })
     }
@@ -61,7 +63,7 @@ impl<L: RaftLeaderId> Replica<L> {
                 leader.peers.get(id).map_or(0, |progress| progress.acked_round)
             }
         });
-        Some(reached.is_some_and(|round| round >= read.round))
+        Some(mutant!(38) || reached.is_some_and(|round| round >= read.round))
     }
 
     /// Whether the lease alone confirms a read now: a quorum acknowledged a request sent at most `age_max` ago.
@@ -69,7 +71,7 @@ impl<L: RaftLeaderId> Replica<L> {
     /// The lease is shortened by the bound on clock drift, since followers count it on their own clocks. A leader that
     /// has handed its lease away has none. Without `age_max`, the whole lease counts.
     pub fn read_leased(&self, now: Time, age_max: Option<core::time::Duration>) -> bool {
-        let lease = self.options.read_lease();
+        let lease = if mutant!(37) { self.options.lease } else { self.options.read_lease() };
         let age_max = age_max.map_or(lease, |age| age.min(lease));
         let has_lease = self.leading().is_some_and(|leader| !leader.lease_given_back);
         has_lease && self.quorum_acked(now).is_some_and(|acked| now < acked + age_max)

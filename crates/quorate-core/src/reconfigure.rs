@@ -6,6 +6,7 @@ use crate::leader::Leader;
 use crate::leader::Refusal;
 use crate::membership::Membership;
 use crate::membership::Placed;
+use crate::mutants::mutant;
 use crate::options::Time;
 use crate::progress::Progress;
 use crate::replica::Replica;
@@ -48,10 +49,10 @@ impl<L: RaftLeaderId> Replica<L> {
         if let Some(refusal) = self.refusal(now) {
             return Some(ChangeRefusal::Refused(refusal));
         }
-        if let Some(first) = self.uncommitted_first() {
+        if let Some(first) = self.uncommitted_first().filter(|_| !mutant!(43)) {
             return Some(ChangeRefusal::UncommittedLeader { first: first.clone() });
         }
-        if self.is_changing() {
+        if self.is_changing() && !mutant!(44) {
             return Some(ChangeRefusal::InProgress);
         }
         (!self.effective().may_be_followed_by(next)).then_some(ChangeRefusal::Unsafe)

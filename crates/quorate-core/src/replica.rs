@@ -19,6 +19,7 @@ use crate::membership::Membership;
 use crate::membership::Memberships;
 use crate::membership::Placed;
 use crate::message::WriteSeq;
+use crate::mutants::mutant;
 use crate::options::Options;
 use crate::options::Time;
 use crate::work::Apply;
@@ -217,7 +218,7 @@ impl<L: RaftLeaderId> Replica<L> {
     /// until a lease after `now`.
     pub fn new(id: L::NodeId, options: Options, stored: Stored<L>, now: Time, dice: u64) -> Self {
         let fresh = Vote::new(L::Term::default(), id.clone());
-        let vote = stored.vote.unwrap_or(fresh);
+        let vote = stored.vote.filter(|vote| vote.committed || !mutant!(4)).unwrap_or(fresh);
         let flushed = FlushPoint { vote: vote.clone(), last: stored.log.last().cloned() };
         let mut memberships = Memberships::new(stored.committed);
         if let Some(effective) = stored.effective {
@@ -601,7 +602,10 @@ impl<L: RaftLeaderId> Replica<L> {
     ///
     /// The same entry may come back after a truncation, so its id alone does not tell which writing of it is done.
     fn uncut_after(&self, seq: WriteSeq, end: u64) -> u64 {
-        self.cuts.iter().filter(|(cut, _)| *cut > seq).fold(end, |end, (_, index)| end.min(*index))
+        self.cuts
+            .iter()
+            .filter(|(cut, _)| *cut > seq && !mutant!(49))
+            .fold(end, |end, (_, index)| end.min(*index))
     }
 
     /// The last entry of this log that is durable for good.

@@ -6,6 +6,7 @@ use core::time::Duration;
 use crate::ids::RaftLeaderId;
 use crate::message::Transfer;
 use crate::message::TransferRefusal;
+use crate::mutants::mutant;
 use crate::options::Time;
 use crate::replica::Replica;
 use crate::replica::Role;
@@ -32,7 +33,7 @@ impl<L: RaftLeaderId> Replica<L> {
         let Role::Leader(leader) = &mut self.role else { return };
         if known {
             leader.transfer = Some(Handover { request: Transfer { from, to, last }, untold, give_up_at });
-            leader.lease_given_back = true;
+            leader.lease_given_back = !mutant!(47);
         }
     }
 

@@ -1,14 +1,9 @@
 //! What an operator sets or sets off, and what it does.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-mod harness;
-
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use harness::Cluster;
-use harness::Std;
-use harness::wire::Body;
 use quorate_core::ChangeRefusal;
 use quorate_core::Membership;
 use quorate_core::Options;
@@ -17,6 +12,9 @@ use quorate_core::ServerState;
 use quorate_core::message::AppendReply;
 use quorate_core::work::Event;
 use quorate_core::work::Write;
+use quorate_sim::Cluster;
+use quorate_sim::Std;
+use quorate_sim::wire::Body;
 
 fn founded(count: u64, options: Options) -> Cluster<Std> {
     let mut cluster: Cluster<Std> = Cluster::new(Options { snapshot_after: None, ..options }, 1, None);

@@ -1,17 +1,15 @@
 //! Runs every text script under `tests/scripts`: commands, then `----`, then the trace that they are to leave.
 //!
 //! `REWRITE=1 cargo test -p quorate-core --test script` writes the traces anew; read the difference before you keep it.
-//! The commands are listed in `tests/harness/script.rs`.
+//! The commands are listed in `crates/quorate-sim/src/script.rs`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
-mod harness;
 
 use std::fs;
 use std::panic::AssertUnwindSafe;
 use std::panic::catch_unwind;
 use std::path::Path;
 
-use harness::script::Script;
+use quorate_sim::script::Script;
 
 /// One step of a script: what stands above it, its commands, and the trace that is expected.
 struct Block {

@@ -1,15 +1,9 @@
 //! The thesis, section by section (Diego Ongaro, "Consensus: Bridging Theory and Practice", 2014): each rule as a test.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-mod harness;
-
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use harness::Cluster;
-use harness::Std;
-use harness::cluster::Trace;
-use harness::wire::Payload;
 use quorate_core::ChangeRefusal;
 use quorate_core::Membership;
 use quorate_core::Mode;
@@ -18,6 +12,10 @@ use quorate_core::Refusal;
 use quorate_core::ServerState;
 use quorate_core::ids::Vote;
 use quorate_core::message::VoteRequest;
+use quorate_sim::Cluster;
+use quorate_sim::Std;
+use quorate_sim::cluster::Trace;
+use quorate_sim::wire::Payload;
 
 fn options() -> Options {
     Options { snapshot_after: None, ..Options::default() }

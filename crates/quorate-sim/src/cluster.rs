@@ -9,21 +9,22 @@ use quorate_core::Options;
 use quorate_core::Replica;
 use quorate_core::ids::Vote;
 use quorate_core::log::next_index;
-use quorate_core::quorum;
 use quorate_core::work::Born;
 use quorate_core::work::Event;
 
-use super::dice::Dice;
-use super::ghost::Ghost;
-use super::node::Clock;
-use super::node::Node;
-use super::wire::Body;
-use super::wire::Entry;
-use super::wire::Envelope;
-use super::wire::Id;
-use super::wire::Ids;
-use super::wire::Members;
-use super::wire::Payload;
+use crate::dice::Dice;
+use crate::ghost::Ghost;
+use crate::node::Clock;
+use crate::node::Node;
+use crate::quorum;
+use crate::tally::Tally;
+use crate::wire::Body;
+use crate::wire::Entry;
+use crate::wire::Envelope;
+use crate::wire::Id;
+use crate::wire::Ids;
+use crate::wire::Members;
+use crate::wire::Payload;
 
 /// What happened, line by line; shared, so that it survives a panic.
 pub type Trace = Rc<RefCell<Vec<String>>>;
@@ -39,6 +40,12 @@ pub struct Cluster<L: Ids> {
     pub dice: Dice,
     pub trace: Option<Trace>,
     pub requests: u64,
+    /// Whether the promises hold that lease reads rest on: no operator orders elections, no clock is worse than told.
+    pub lease_reads: bool,
+    /// What happened so far.
+    pub tally: Tally,
+    /// A hash over every step: two runs of a seed that differ anywhere differ here.
+    pub hash: u64,
     pub ops: u64,
 }
 
@@ -54,6 +61,9 @@ impl<L: Ids> Cluster<L> {
             dice: Dice(seed),
             trace,
             requests: 0,
+            lease_reads: true,
+            tally: Tally::default(),
+            hash: 0,
             ops: 0,
         }
     }
@@ -98,6 +108,8 @@ impl<L: Ids> Cluster<L> {
         if !self.node(id).up {
             return;
         }
+        self.tally.events += 1;
+        self.mix(id);
         self.take_born(id);
         for event in self.replica(id).take_events() {
             self.note_event(id, event);
@@ -105,10 +117,30 @@ impl<L: Ids> Cluster<L> {
         self.release_replies(id);
         self.note_commit(id);
         self.check_leader(id);
+        self.check_lease(id);
         self.finish_reads(id);
         if let Err(broken) = self.node(id).replica.check() {
             panic!("{id}: {broken}");
         }
+    }
+
+    /// Takes the step of this node into the hash of the run.
+    fn mix(&mut self, id: u64) {
+        let replica = &self.node(id).replica;
+        let vote = replica.vote();
+        let words = [
+            id,
+            self.now_us,
+            replica.flushed_seq(),
+            replica.log().next_index(),
+            next_index(replica.committed()),
+            vote.leader_id.term() << 1 | u64::from(vote.committed),
+            self.net.len() as u64,
+            self.dice.0,
+        ];
+        self.hash = words
+            .iter()
+            .fold(self.hash, |hash, word| (hash.rotate_left(5) ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15));
     }
 
     fn take_born(&mut self, id: u64) {
@@ -141,14 +173,15 @@ impl<L: Ids> Cluster<L> {
                 self.node_mut(id).clients.retain(|client| client.index < index);
             }
             Event::Installed(last) => {
+                self.tally.installed += 1;
                 self.say(|| format!("{id} installed {last}"));
                 let node = self.node_mut(id);
                 node.seen_committed = node.seen_committed.max(last.index + 1);
                 node.clients.retain(|client| client.index > last.index);
                 self.check_membership(id);
             }
-            Event::Reverted { peer, .. } => panic!("{id}: {peer} lost entries that no crash took"),
-            Event::Contradiction(index) => panic!("{id}: a leader contradicts the commit at {index}"),
+            Event::Reverted { peer, .. } => panic!("I13: {id}: {peer} lost entries that no crash took"),
+            Event::Contradiction(index) => panic!("I5: {id}: a leader contradicts the commit at {index}"),
             Event::TransferAbandoned(to) => self.say(|| format!("{id} gives up the transfer to {to}")),
         }
     }
@@ -208,8 +241,11 @@ impl<L: Ids> Cluster<L> {
             let node = self.node(id);
             let log_id = node.replica.log().get(index);
             let entry = log_id.and_then(|log_id| node.entry(&log_id)).cloned();
-            let Some(entry) = entry else { panic!("{id}: committed {index} is not held") };
+            let Some(entry) = entry else { panic!("I5: {id}: committed {index} is not held") };
             self.ghost.committed(&entry, &by);
+        }
+        for other in self.ids().into_iter().filter(|other| self.node(*other).up) {
+            self.check_lease(other);
         }
         self.node_mut(id).seen_committed = end;
         self.check_membership(id);
@@ -237,7 +273,7 @@ impl<L: Ids> Cluster<L> {
         assert_eq!(commit.leader_id, replica.vote().leader_id.to_committed(), "I8: an own entry is counted");
         let configs = replica.effective_membership().membership.configs().to_vec();
         let durable = quorum::is_quorum(&configs, |voter| {
-            let node = self.node(*voter);
+            let node = self.node(voter);
             let snapshot = node.snapshot.as_ref().map_or(0, |snapshot| snapshot.next());
             commit.index < snapshot || node.durable.holds(commit)
         });
@@ -257,6 +293,25 @@ impl<L: Ids> Cluster<L> {
         node.led = now;
     }
 
+    /// I15: where a leader could read by its lease, no later one has committed anything.
+    ///
+    /// Asked whether or not a client reads: the schedule need not hit the moment.
+    fn check_lease(&self, id: u64) {
+        let node = self.node(id);
+        let Some(newest) = self.ghost.newest_committer() else { return };
+        if !self.lease_reads || node.replica.leading().is_none() {
+            return;
+        }
+        let own = node.replica.vote().leader_id.to_committed();
+        if own < *newest {
+            let now = node.clock.at(self.now_us);
+            assert!(
+                !node.replica.read_leased(now, None),
+                "I15: {id} could read by the lease of {own}, but {newest} has committed"
+            );
+        }
+    }
+
     /// I14: a read that completes has seen whatever anyone saw before it began.
     fn finish_reads(&mut self, id: u64) {
         let reads = std::mem::take(&mut self.node_mut(id).reads);
@@ -269,6 +324,7 @@ impl<L: Ids> Cluster<L> {
                 let kind = if reading.leased { "I15: a lease read" } else { "I14: a read" };
                 assert!(seen >= reading.floor, "{kind} saw {seen}, others {} before", reading.floor);
                 self.ghost.floor = self.ghost.floor.max(seen);
+                *(if reading.leased { &mut self.tally.leased } else { &mut self.tally.reads }) += 1;
                 self.say(|| format!("{id} reads up to {}", seen - 1));
             } else if lost {
                 self.say(|| format!("{id} fails a read"));

@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use quorate_core::Membership;
 use quorate_core::ids::Vote;
 use quorate_core::log::Log;
-use quorate_core::quorum;
 
-use super::wire::Entry;
-use super::wire::Id;
-use super::wire::Ids;
-use super::wire::Image;
-use super::wire::Payload;
-use super::wire::chain;
+use crate::quorum::intersect;
+use crate::wire::Entry;
+use crate::wire::Id;
+use crate::wire::Ids;
+use crate::wire::Image;
+use crate::wire::Payload;
+use crate::wire::chain;
 
 /// An entry that some leader committed.
 struct Canon<L: Ids> {
@@ -34,9 +34,18 @@ pub struct Ghost<L: Ids> {
     /// I4: what stands at each place, and what stood before it.
     entries: BTreeMap<Place<L>, (Payload, Option<Id<L>>)>,
     canon: Vec<Canon<L>>,
+    newest: Option<L::Committed>,
     /// I14: every read that begins now sees at least the entries below this index.
     pub floor: u64,
     pub elections: u64,
+    /// Memberships that were committed.
+    pub changes: u64,
+}
+
+impl<L: Ids> Default for Ghost<L> {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl<L: Ids> Ghost<L> {
@@ -46,8 +55,10 @@ impl<L: Ids> Ghost<L> {
             leaders: BTreeMap::new(),
             entries: BTreeMap::new(),
             canon: Vec::new(),
+            newest: None,
             floor: 0,
             elections: 0,
+            changes: 0,
         }
     }
 
@@ -92,14 +103,21 @@ impl<L: Ids> Ghost<L> {
             assert_eq!(canon.entry, *entry, "I5: another entry was committed at {index}");
             return;
         }
-        assert_eq!(index, self.canon.len(), "commits come in order");
+        assert_eq!(index, self.canon.len(), "I5: commits come in order");
         if let Payload::Config(next) = &entry.payload
             && let Some(before) = self.config_at(entry.id.index)
         {
             assert!(intersect(before, next), "I12: {before:?} is followed by {next:?}");
         }
+        self.changes += u64::from(matches!(entry.payload, Payload::Config(_)));
         let hash = chain(self.hash_at(entry.id.index), &entry.payload);
+        self.newest = self.newest.take().max(Some(by.clone()));
         self.canon.push(Canon { entry: entry.clone(), hash, by: by.clone() });
+    }
+
+    /// The greatest leader that has committed an entry.
+    pub fn newest_committer(&self) -> Option<&L::Committed> {
+        self.newest.as_ref()
     }
 
     pub fn committed_end(&self) -> u64 {
@@ -131,13 +149,4 @@ impl<L: Ids> Ghost<L> {
         let membership = self.config_at(end).cloned().unwrap_or_default();
         assert_eq!(*image.membership.membership, membership, "I17: a snapshot with another membership");
     }
-}
-
-/// Whether every quorum of `a` meets every quorum of `b`, tried out over all sets of nodes.
-fn intersect(a: &Membership<u64>, b: &Membership<u64>) -> bool {
-    let nodes: Vec<u64> = a.voters().union(&b.voters()).copied().collect();
-    (0_u32..1 << nodes.len()).all(|set| {
-        let has = |id: &u64| nodes.iter().position(|node| node == id).is_some_and(|at| set & (1 << at) != 0);
-        !(quorum::is_quorum(a.configs(), has) && quorum::is_quorum(b.configs(), |id| !has(id)))
-    })
 }

@@ -8,15 +8,15 @@ use quorate_core::message::Append;
 use quorate_core::message::AppendReply;
 use quorate_core::message::EntryIds;
 
-use super::cluster::Cluster;
-use super::wire::Body;
-use super::wire::Context;
-use super::wire::Entry;
-use super::wire::Envelope;
-use super::wire::Id;
-use super::wire::Ids;
-use super::wire::Image;
-use super::wire::Payload;
+use crate::cluster::Cluster;
+use crate::wire::Body;
+use crate::wire::Context;
+use crate::wire::Entry;
+use crate::wire::Envelope;
+use crate::wire::Id;
+use crate::wire::Ids;
+use crate::wire::Image;
+use crate::wire::Payload;
 
 /// How long a peer that did not answer is left alone.
 const BACKOFF_US: u64 = 20_000;

@@ -6,13 +6,15 @@ use quorate_core::ChangeRefusal;
 use quorate_core::Membership;
 use quorate_core::Refusal;
 
-use super::cluster::Cluster;
-use super::node::Reading;
-use super::wire::Entry;
-use super::wire::Id;
-use super::wire::Ids;
-use super::wire::Members;
-use super::wire::Payload;
+use crate::cluster::Cluster;
+use crate::node::Reading;
+use crate::wire::Body;
+use crate::wire::Entry;
+use crate::wire::Envelope;
+use crate::wire::Id;
+use crate::wire::Ids;
+use crate::wire::Members;
+use crate::wire::Payload;
 
 impl<L: Ids> Cluster<L> {
     pub fn initialize(&mut self, id: u64, voters: BTreeSet<u64>) -> bool {
@@ -80,6 +82,7 @@ impl<L: Ids> Cluster<L> {
 
     pub fn transfer(&mut self, id: u64, to: u64) {
         let now = self.node(id).clock.at(self.now_us);
+        self.tally.transfers += 1;
         self.replica(id).transfer(now, to);
         self.settle(id);
     }
@@ -92,12 +95,16 @@ impl<L: Ids> Cluster<L> {
 
     pub fn elect(&mut self, id: u64, pre_vote: bool) {
         let (now, dice) = (self.node(id).clock.at(self.now_us), self.dice.roll());
+        self.tally.orders += 1;
+        // Such an election breaks the promise to the leader before.
+        self.lease_reads &= pre_vote;
         self.replica(id).elect(now, dice, pre_vote);
         self.settle(id);
     }
 
     /// Stops a node; of the writes on their way to its disk, the first `keep` made it.
     pub fn crash(&mut self, id: u64, keep: usize, keep_state: bool) {
+        self.tally.crashes += 1;
         self.node_mut(id).crash(keep, keep_state);
         // Whoever asked it, or was to be answered by it, will not hear from it.
         let waiting: Vec<(u64, u64)> = self
@@ -111,12 +118,7 @@ impl<L: Ids> Cluster<L> {
             let answered = self.net.iter().any(|envelope| envelope.req == req && envelope.to == asker);
             let under_way = self.net.iter().any(|envelope| envelope.req == req && envelope.to == id);
             if !answered && !under_way {
-                self.net.push(super::wire::Envelope {
-                    from: id,
-                    to: asker,
-                    req,
-                    body: super::wire::Body::Lost,
-                });
+                self.net.push(Envelope { from: id, to: asker, req, body: Body::Lost });
             }
         }
     }

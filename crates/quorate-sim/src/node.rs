@@ -15,16 +15,16 @@ use quorate_core::message::Transfer;
 use quorate_core::work::Apply;
 use quorate_core::work::SendAppend;
 
-use super::wire::Config;
-use super::wire::Context;
-use super::wire::Disk;
-use super::wire::DiskOp;
-use super::wire::Entry;
-use super::wire::Envelope;
-use super::wire::Id;
-use super::wire::Ids;
-use super::wire::Image;
-use super::wire::Payload;
+use crate::wire::Config;
+use crate::wire::Context;
+use crate::wire::Disk;
+use crate::wire::DiskOp;
+use crate::wire::Entry;
+use crate::wire::Envelope;
+use crate::wire::Id;
+use crate::wire::Ids;
+use crate::wire::Image;
+use crate::wire::Payload;
 
 /// A clock that runs at its own rate from its own origin.
 #[derive(Clone, Copy, Debug, Default)]
@@ -168,7 +168,8 @@ impl<L: Ids> Node<L> {
         }
         let end = next_index(self.durable.committed.as_ref()).min(self.durable.end());
         for index in self.sm.next()..end {
-            let entry = self.durable.get(index).unwrap().clone();
+            let entry = self.durable.get(index);
+            let entry = entry.expect("I13: what is not in the state is in the log").clone();
             self.sm.apply(&entry);
         }
         self.view = self.durable.clone();

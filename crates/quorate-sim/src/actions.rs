@@ -4,14 +4,14 @@ use quorate_core::log::next_index;
 use quorate_core::work::Ask;
 use quorate_core::work::Write;
 
-use super::cluster::Cluster;
-use super::node::Stream;
-use super::wire::Body;
-use super::wire::Context;
-use super::wire::DiskOp;
-use super::wire::Envelope;
-use super::wire::Ids;
-use super::wire::Opt;
+use crate::cluster::Cluster;
+use crate::node::Stream;
+use crate::wire::Body;
+use crate::wire::Context;
+use crate::wire::DiskOp;
+use crate::wire::Envelope;
+use crate::wire::Ids;
+use crate::wire::Opt;
 
 impl<L: Ids> Cluster<L> {
     /// Pulls one write and does it: readers see it, a crash may still take it.
@@ -113,6 +113,7 @@ impl<L: Ids> Cluster<L> {
         for client in done {
             assert!(self.ghost.is_committed(&client), "I13: {client} was acknowledged and is not committed");
             self.ghost.floor = self.ghost.floor.max(client.index + 1);
+            self.tally.writes += 1;
         }
         let sm = self.node(id).sm.clone();
         self.ghost.check_image(&sm);
@@ -161,6 +162,7 @@ impl<L: Ids> Cluster<L> {
     pub fn build_end(&mut self, id: u64) -> bool {
         let Some(image) = self.node_mut(id).building.take() else { return false };
         self.ghost.check_image(&image);
+        self.tally.built += 1;
         let node = self.node_mut(id);
         let last = image.last.clone();
         if image.next() > node.snapshot.as_ref().map_or(0, |snapshot| snapshot.next()) {

@@ -23,14 +23,14 @@ use quorate_core::Membership;
 use quorate_core::Options;
 use quorate_core::log::next_index;
 
-use super::Adv;
-use super::Ids;
-use super::Std;
-use super::bars;
-use super::cluster::Cluster;
-use super::cluster::Trace;
-use super::wire::Members;
-use super::wire::Opt;
+use crate::Adv;
+use crate::Ids;
+use crate::Std;
+use crate::bars;
+use crate::cluster::Cluster;
+use crate::cluster::Trace;
+use crate::wire::Members;
+use crate::wire::Opt;
 
 /// A script under way, in either kind of leader id.
 pub enum Script {

@@ -1,0 +1,239 @@
+//! The command behind `cargo xtask sim`.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::io::Write;
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::time::Duration;
+use std::time::Instant;
+
+use quorate_sim::mutants;
+use quorate_sim::run;
+use quorate_sim::run::Found;
+use quorate_sim::run::Search;
+
+const HELP: &str = "\
+Usage: cargo xtask sim [options]
+
+Random schedules against the core: every seed is a cluster of its own, with its own faults and settings.
+
+  --tier a           the tier: `a`, the core alone, is the only one there is
+  --seeds N          run N seeds (default 2000, or as many as --minutes allows)
+  --first N          begin with seed N (default 1)
+  --minutes M        stop after M minutes; fractions are fine
+  --jobs N           threads (default: one per core)
+  --seed N           replay one seed with its timeline; --lines N shows its last N lines (default 250)
+  --floor            fail if the run did less than a run in CI must do
+  --mutants          switch on every seeded bug in turn, and tell which invariant finds it; with --mutant N, one
+  --canary           only the bug that every run must find
+  --mutant N         with a seeded bug switched on
+
+Exit code: 0 all well, 1 an invariant is broken or a seeded bug survived, 2 the arguments are wrong.
+";
+
+/// Seeds that a seeded bug has to hide in.
+const MUTANT_SEEDS: u64 = 20_000;
+/// What a run in CI does at the least; a run that does less proves little.
+const FLOOR: &[(&str, u64)] = &[
+    ("elections won", 20_000),
+    ("snapshots installed", 500),
+    ("membership changes committed", 2_000),
+    ("writes acknowledged", 50_000),
+    ("reads by a quorum", 5_000),
+    ("reads by the lease", 5_000),
+    ("fault: crashes", 5_000),
+];
+const SEEDS_DEFAULT: u64 = 2000;
+const LINES_DEFAULT: u64 = 250;
+const PROGRESS_EVERY: Duration = Duration::from_secs(10);
+
+struct Arguments {
+    search: Search,
+    seed: Option<u64>,
+    lines: u64,
+    floor: bool,
+    mutants: bool,
+    mutant: Option<u32>,
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if arguments.iter().any(|argument| argument == "--help" || argument == "-h") {
+        print(HELP);
+        return ExitCode::SUCCESS;
+    }
+    let outcome = parse(&arguments).and_then(|arguments| obey(&arguments));
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(message) => {
+            eprintln!("sim: {message}\n\n{HELP}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn parse(arguments: &[String]) -> Result<Arguments, String> {
+    let jobs = std::thread::available_parallelism().map_or(1, usize::from);
+    let search = Search { first: 1, seeds: u64::MAX, time: None, jobs, violations: run::VIOLATIONS_MAX };
+    let mut parsed =
+        Arguments { search, seed: None, lines: LINES_DEFAULT, floor: false, mutants: false, mutant: None };
+    let mut rest = arguments.iter();
+    while let Some(name) = rest.next() {
+        match name.as_str() {
+            "--floor" => parsed.floor = true,
+            "--mutants" => parsed.mutants = true,
+            "--canary" => (parsed.mutants, parsed.mutant) = (true, Some(mutants::CANARY)),
+            "--tier" => match rest.next().map(String::as_str) {
+                Some("a") => {}
+                other => return Err(format!("no tier {other:?}: there is `a`")),
+            },
+            "--minutes" => {
+                let minutes: f64 = value(name, rest.next())?;
+                let time = Duration::try_from_secs_f64(minutes * 60.0).map_err(|error| error.to_string())?;
+                parsed.search.time = Some(time);
+            }
+            "--seeds" => parsed.search.seeds = value(name, rest.next())?,
+            "--first" => parsed.search.first = value(name, rest.next())?,
+            "--jobs" => parsed.search.jobs = value(name, rest.next())?,
+            "--seed" => parsed.seed = Some(value(name, rest.next())?),
+            "--lines" => parsed.lines = value(name, rest.next())?,
+            "--mutant" => parsed.mutant = Some(value(name, rest.next())?),
+            other => return Err(format!("no option `{other}`")),
+        }
+    }
+    if parsed.search.seeds == u64::MAX && parsed.search.time.is_none() {
+        parsed.search.seeds = if parsed.mutants { MUTANT_SEEDS } else { SEEDS_DEFAULT };
+    }
+    Ok(parsed)
+}
+
+fn value<T: std::str::FromStr>(name: &str, text: Option<&String>) -> Result<T, String> {
+    let text = text.ok_or_else(|| format!("`{name}` wants a number"))?;
+    text.parse().map_err(|_| format!("`{name}` wants a number, not `{text}`"))
+}
+
+fn obey(arguments: &Arguments) -> Result<bool, String> {
+    if arguments.mutants {
+        return try_mutants(arguments);
+    }
+    mutants::switch_on(arguments.mutant.unwrap_or(0))?;
+    match arguments.seed {
+        Some(seed) => Ok(replay(seed, arguments.lines)),
+        None => Ok(search(arguments)),
+    }
+}
+
+/// One seed with its timeline, settings and faults first.
+fn replay(seed: u64, shown: u64) -> bool {
+    let (lines, outcome) = run::explain(seed);
+    let shown = usize::try_from(shown).unwrap_or(usize::MAX);
+    let skipped = lines.len().saturating_sub(shown).max(2);
+    for line in lines.iter().take(2) {
+        print(&format!("{line}\n"));
+    }
+    print(&format!("... {} lines\n", skipped - 2));
+    for line in lines.iter().skip(skipped) {
+        print(&format!("{line}\n"));
+    }
+    match outcome {
+        Ok(outcome) => {
+            print(&format!("\nseed {seed} keeps every invariant; hash {:016x}\n", outcome.hash));
+            true
+        }
+        Err(violation) => {
+            print(&format!("\nseed {seed}: {}\n", violation.what));
+            false
+        }
+    }
+}
+
+fn search(arguments: &Arguments) -> bool {
+    let last = Mutex::new(Instant::now());
+    let found = arguments.search.run(|found| {
+        let mut last = last.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if last.elapsed() >= PROGRESS_EVERY {
+            *last = Instant::now();
+            print(&format!(
+                "{} seeds, {} violations, {}\n",
+                found.seeds,
+                found.violations.len(),
+                speed(found)
+            ));
+        }
+    });
+    summarise(&found, arguments.search.jobs);
+    for violation in &found.violations {
+        print(&format!("\nseed {}: {}\n", violation.seed, violation.what));
+        print(&format!("replay: cargo xtask sim --seed {}\n", violation.seed));
+    }
+    let mut enough = true;
+    for (name, least) in FLOOR.iter().filter(|_| arguments.floor) {
+        let count = found.tally.rows().iter().find(|row| row.0 == *name).map_or(0, |row| row.1);
+        if count < *least {
+            print(&format!("\ntoo little: {count} {name}, at least {least} asked\n"));
+            enough = false;
+        }
+    }
+    enough && found.violations.is_empty()
+}
+
+fn speed(found: &Found) -> String {
+    let seconds = found.took.as_secs_f64().max(1e-3);
+    format!(
+        "{:.0} seeds/s, {:.0} events/s",
+        found.seeds as f64 / seconds,
+        found.tally.events as f64 / seconds
+    )
+}
+
+fn summarise(found: &Found, jobs: usize) {
+    print(&format!(
+        "\n{} seeds in {:.1} s on {jobs} threads, {}\n",
+        found.seeds,
+        found.took.as_secs_f64(),
+        speed(found)
+    ));
+    let hours = found.tally.simulated_us as f64 / 3.6e9;
+    print(&format!("{:>14.1}  simulated hours\n", hours));
+    for (name, count) in found.tally.rows().into_iter().filter(|row| row.0 != "simulated microseconds") {
+        print(&format!("{count:>14}  {name}\n"));
+    }
+    print(&format!("{:>14}  operations checked\n", found.tally.operations()));
+    print(&format!("{:>14}  seeds run twice, the same both times\n", found.repeated));
+    print(&format!("{:>14}  violations\n", found.violations.len()));
+}
+
+/// Each seeded bug until an invariant is broken, or its seeds are used up.
+fn try_mutants(arguments: &Arguments) -> Result<bool, String> {
+    let chosen =
+        mutants::MUTANTS.iter().filter(|mutant| arguments.mutant.is_none_or(|one| one == mutant.number));
+    let mut killed = 0;
+    let mut tried = 0;
+    print("| bug | what it does | killed by | seed | seeds | seconds |\n|--:|---|---|--:|--:|--:|\n");
+    for mutant in chosen {
+        mutants::switch_on(mutant.number)?;
+        let found = Search { violations: 1, ..arguments.search }.run(|_| {});
+        let violation = found.violations.first();
+        tried += 1;
+        killed += u64::from(violation.is_some());
+        print(&format!(
+            "| {} | {} | {} | {} | {} | {:.1} |\n",
+            mutant.number,
+            mutant.what,
+            violation.map_or("**survives**", |violation| violation.invariant()),
+            violation.map_or("".to_owned(), |violation| violation.seed.to_string()),
+            found.seeds,
+            found.took.as_secs_f64(),
+        ));
+    }
+    mutants::switch_on(0)?;
+    print(&format!("\n{killed} of {tried} killed\n"));
+    if tried == 0 { Err("there is no such seeded bug".to_owned()) } else { Ok(killed == tried) }
+}
+
+/// Prints to stdout. `println!` would panic when the reader, say `head`, has gone.
+fn print(text: &str) {
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}

@@ -1,0 +1,58 @@
+//! What happened in a run, counted: to tell that a run got somewhere, and what it went through.
+
+/// The counters, each with its name as a summary shows it.
+macro_rules! tally {
+    ($($(#[$doc:meta])* $field:ident: $name:literal,)*) => {
+        /// Counts over one run, or over many.
+        #[derive(Clone, Debug, Default, PartialEq, Eq)]
+        pub struct Tally {
+            $($(#[$doc])* pub $field: u64,)*
+        }
+
+        impl Tally {
+            /// Adds the counts of another run.
+            pub fn add(&mut self, other: &Tally) {
+                $(self.$field = self.$field.saturating_add(other.$field);)*
+            }
+
+            /// Every counter with its name.
+            pub fn rows(&self) -> Vec<(&'static str, u64)> {
+                vec![$(($name, self.$field)),*]
+            }
+        }
+    };
+}
+
+tally! {
+    /// Steps of a node after which everything was checked.
+    events: "events",
+    simulated_us: "simulated microseconds",
+    elections: "elections won",
+    commits: "entries committed",
+    changes: "membership changes committed",
+    writes: "writes acknowledged",
+    reads: "reads by a quorum",
+    leased: "reads by the lease",
+    built: "snapshots built",
+    installed: "snapshots installed",
+    crashes: "fault: crashes",
+    dropped: "fault: messages lost",
+    duplicated: "fault: messages twice",
+    late: "fault: answers too late",
+    cuts: "fault: links cut",
+    stalls: "fault: slow disks",
+    transfers: "operator: transfers",
+    orders: "operator: elections",
+}
+
+impl Tally {
+    /// All faults together.
+    pub fn faults(&self) -> u64 {
+        self.crashes + self.dropped + self.duplicated + self.late + self.cuts + self.stalls
+    }
+
+    /// Every operation of a client whose outcome was checked.
+    pub fn operations(&self) -> u64 {
+        self.writes + self.reads + self.leased
+    }
+}

@@ -1,0 +1,36 @@
+//! A first few seeds, with every assertion of the core compiled in; `cargo xtask sim` runs many more.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use quorate_sim::run;
+use quorate_sim::run::Search;
+
+/// Seeds in an ordinary test run.
+const SEEDS: u64 = 200;
+
+#[test]
+fn every_seed_keeps_the_invariants_and_recovers() {
+    let search = Search { first: 1, seeds: SEEDS, time: None, jobs: 2, violations: 1 };
+    let found = search.run(|_| {});
+    if let Some(violation) = found.violations.first() {
+        let (lines, _) = run::explain(violation.seed);
+        for line in lines.iter().rev().take(100).rev() {
+            println!("{line}");
+        }
+        panic!("seed {}: {}", violation.seed, violation.what);
+    }
+    assert!(found.repeated > 0, "no seed was run twice");
+    assert!(
+        found.tally.elections > SEEDS && found.tally.commits > SEEDS,
+        "the schedules do not get anywhere: {:?}",
+        found.tally
+    );
+}
+
+#[test]
+fn a_seed_repeats_itself() {
+    let (first, outcome) = run::explain(11);
+    let (second, again) = run::explain(11);
+    assert!(first.len() > 100);
+    assert_eq!(first, second);
+    assert_eq!(outcome, again);
+}
