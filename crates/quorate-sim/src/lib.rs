@@ -24,6 +24,7 @@ pub mod script;
 pub mod tally;
 pub mod wire;
 
+mod acts;
 mod swarm;
 
 pub use cluster::Cluster;

@@ -43,6 +43,8 @@ struct Faults {
     elect: u64,
     snapshot: u64,
     lease_reads: bool,
+    /// A leader and one other lose each other, and the rest goes on.
+    rebel: u64,
     /// How many times in 10 a client that wants something wants to write.
     writes: u64,
     /// How many times in 10 a node does all its work at once instead of one effect.
@@ -80,6 +82,7 @@ fn faults(dice: &mut Dice) -> Faults {
         snapshot,
         // An operator who orders an election breaks the promise that lease reads rest on.
         lease_reads: elect == 0,
+        rebel: if dice.chance(1, 4) { 1 + dice.below(5) } else { 0 },
         // Without writes, also a node that was away for long has a log that wins elections.
         writes: if dice.chance(1, 3) { dice.below(2) } else { 6 },
         eager: dice.below(10),
@@ -298,7 +301,7 @@ impl<L: Ids> Chaos<L> {
     }
 
     /// A node that believes to lead, whoever else does.
-    fn any_leader(&mut self) -> Option<u64> {
+    pub(crate) fn any_leader(&mut self) -> Option<u64> {
         let leading = self.cluster.nodes.values().filter(|node| node.up && node.replica.leading().is_some());
         let leading: Vec<u64> = leading.map(|node| node.id).collect();
         self.dice.pick(&leading).copied()
@@ -323,6 +326,9 @@ impl<L: Ids> Chaos<L> {
     }
 
     fn fault(&mut self) {
+        if self.dice.chance(self.faults.rebel, 1000) {
+            self.rebel();
+        }
         if self.dice.chance(15, 1000) {
             self.storm = !self.storm;
         }
