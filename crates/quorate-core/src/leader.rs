@@ -131,7 +131,8 @@ impl<L: RaftLeaderId> Replica<L> {
             round: 0,
             next_heartbeat: now,
             transfer: None,
-            lease_given_back: false,
+            // Before a restart it may have told someone to take over, who may have kept that until now (seed 70913).
+            lease_given_back: since.is_none(),
             waiting_for_disk: None,
             removed_at: None,
             stepping_down_at: None,
