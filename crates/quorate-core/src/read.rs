@@ -73,8 +73,13 @@ impl<L: RaftLeaderId> Replica<L> {
     pub fn read_leased(&self, now: Time, age_max: Option<core::time::Duration>) -> bool {
         let lease = if mutant!(37) { self.options.lease } else { self.options.read_lease() };
         let age_max = age_max.map_or(lease, |age| age.min(lease));
-        let has_lease = self.leading().is_some_and(|leader| !leader.lease_given_back);
-        has_lease && self.quorum_acked(now).is_some_and(|acked| now < acked + age_max)
+        self.has_lease() && self.quorum_acked(now).is_some_and(|acked| now < acked + age_max)
+    }
+
+    /// Whether this leader may ever read by its lease in its term: not once it has asked someone to take over, nor
+    /// after a restart, before which it may have.
+    pub fn has_lease(&self) -> bool {
+        self.leading().is_some_and(|leader| !leader.lease_given_back)
     }
 
     /// The voters whose answers speak for the read: to a request that was sent after it came in, or at most `age_max`

@@ -224,7 +224,7 @@ where
         &self,
         option: impl Into<LinearizerOption>,
     ) -> Result<Linearizer<C>, RaftError<C, LinearizableReadError<C>>> {
-        let option = option.into();
+        let option = self.without_lease(option.into());
         let host = &self.inner.host;
         let lease = Duration::from_millis(host.config.election_timeout_max);
         let wait = option.wait_timeout.unwrap_or(lease);
@@ -250,6 +250,19 @@ where
             }
         }
         Ok(Linearizer::new(host.id.clone(), read_log_id, applied))
+    }
+
+    /// A leader that gave its lease back, or that resumed after a restart and cannot know whether it had, asks a quorum
+    /// instead, also for a caller who would not have waited.
+    fn without_lease(&self, option: LinearizerOption) -> LinearizerOption {
+        if self.inner.host.look(|state, _| state.replica.leading().is_none() || state.replica.has_lease()) {
+            return option;
+        }
+        LinearizerOption {
+            max_quorum_ack_age: Some(Duration::ZERO),
+            heartbeat_if_quorum_ack_stale: true,
+            wait_timeout: option.wait_timeout.filter(|wait| !wait.is_zero()),
+        }
     }
 
     /// Like [`get_read_linearizer`](Self::get_read_linearizer): what a read must see, and what is applied here.

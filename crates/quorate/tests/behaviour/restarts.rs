@@ -58,6 +58,12 @@ async fn a_restarted_leader_leads_on_without_an_election() {
     acknowledged(&node).await;
     assert_eq!((term(&node), last_log(&node)), before);
     assert_eq!(soon(node.client_write(Add(1))).await.unwrap().data, 2);
+    // It cannot know whether it told someone to take over before it stopped: a read by its lease asks a quorum.
+    soon(node.ensure_linearizable(ReadPolicy::LeaseRead)).await.unwrap();
+    for peer in (1..=3).filter(|peer| *peer != id) {
+        cluster.router.isolate(peer);
+    }
+    soon(node.ensure_linearizable(ReadPolicy::LeaseRead)).await.unwrap_err();
 }
 
 #[tokio::test(start_paused = true)]
