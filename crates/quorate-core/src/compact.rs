@@ -3,7 +3,7 @@
 use crate::ids::LogId;
 use crate::ids::RaftLeaderId;
 use crate::log::next_index;
-use crate::mutants::mutant;
+use crate::mutant;
 use crate::replica::Replica;
 use crate::replica::Role;
 use crate::work::Write;

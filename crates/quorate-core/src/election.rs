@@ -14,7 +14,7 @@ use crate::message::Reply;
 use crate::message::VoteReply;
 use crate::message::VoteRequest;
 use crate::message::WriteSeq;
-use crate::mutants::mutant;
+use crate::mutant;
 use crate::options::Time;
 use crate::quorum;
 use crate::replica::Replica;

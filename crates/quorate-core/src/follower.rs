@@ -11,7 +11,7 @@ use crate::message::Append;
 use crate::message::AppendReply;
 use crate::message::Reply;
 use crate::message::WriteSeq;
-use crate::mutants::mutant;
+use crate::mutant;
 use crate::options::Time;
 use crate::replica::Broken;
 use crate::replica::Replica;

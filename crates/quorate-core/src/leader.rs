@@ -8,7 +8,7 @@ use crate::ids::Vote;
 use crate::log::next_index;
 use crate::message::Ticket;
 use crate::message::WriteSeq;
-use crate::mutants::mutant;
+use crate::mutant;
 use crate::options::Time;
 use crate::progress::Progress;
 use crate::quorum;

@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use crate::ids::LogId;
 use crate::ids::NodeId;
 use crate::ids::RaftCommittedLeaderId;
-use crate::mutants::mutant;
+use crate::mutant;
 use crate::quorum;
 
 /// Who votes and who only listens.

@@ -6,7 +6,7 @@ use crate::ids::LogId;
 use crate::ids::RaftCommittedLeaderId;
 use crate::log::next_index;
 use crate::message::Ticket;
-use crate::mutants::mutant;
+use crate::mutant;
 use crate::options::Options;
 use crate::options::Time;
 

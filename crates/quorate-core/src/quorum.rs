@@ -16,7 +16,7 @@
 use alloc::collections::BTreeSet;
 
 use crate::ids::NodeId;
-use crate::mutants::mutant;
+use crate::mutant;
 
 /// How many members of a voter set of `voters` are a majority of it.
 pub fn majority(voters: usize) -> usize {

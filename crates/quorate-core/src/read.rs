@@ -5,7 +5,7 @@ use alloc::collections::BTreeSet;
 use crate::ids::LogId;
 use crate::ids::RaftLeaderId;
 use crate::leader::Refusal;
-use crate::mutants::mutant;
+use crate::mutant;
 use crate::options::Time;
 use crate::progress::Progress;
 use crate::quorum;

@@ -6,7 +6,7 @@ use crate::leader::Leader;
 use crate::leader::Refusal;
 use crate::membership::Membership;
 use crate::membership::Placed;
-use crate::mutants::mutant;
+use crate::mutant;
 use crate::options::Time;
 use crate::progress::Progress;
 use crate::replica::Replica;

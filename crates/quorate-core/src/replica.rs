@@ -19,7 +19,7 @@ use crate::membership::Membership;
 use crate::membership::Memberships;
 use crate::membership::Placed;
 use crate::message::WriteSeq;
-use crate::mutants::mutant;
+use crate::mutant;
 use crate::options::Options;
 use crate::options::Time;
 use crate::work::Apply;

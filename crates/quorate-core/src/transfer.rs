@@ -6,7 +6,7 @@ use core::time::Duration;
 use crate::ids::RaftLeaderId;
 use crate::message::Transfer;
 use crate::message::TransferRefusal;
-use crate::mutants::mutant;
+use crate::mutant;
 use crate::options::Time;
 use crate::replica::Replica;
 use crate::replica::Role;

@@ -12,9 +12,9 @@ use quorate_core::ServerState;
 use quorate_core::message::AppendReply;
 use quorate_core::work::Event;
 use quorate_core::work::Write;
-use quorate_sim::Cluster;
-use quorate_sim::Std;
-use quorate_sim::wire::Body;
+use quorate_sim::tier_a::Cluster;
+use quorate_sim::tier_a::Std;
+use quorate_sim::tier_a::wire::Body;
 
 fn founded(count: u64, options: Options) -> Cluster<Std> {
     let mut cluster: Cluster<Std> = Cluster::new(Options { snapshot_after: None, ..options }, 1, None);

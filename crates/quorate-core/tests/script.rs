@@ -9,7 +9,7 @@ use std::panic::AssertUnwindSafe;
 use std::panic::catch_unwind;
 use std::path::Path;
 
-use quorate_sim::script::Script;
+use quorate_sim::tier_a::script::Script;
 
 /// One step of a script: what stands above it, its commands, and the trace that is expected.
 struct Block {

@@ -12,10 +12,10 @@ use quorate_core::Refusal;
 use quorate_core::ServerState;
 use quorate_core::ids::Vote;
 use quorate_core::message::VoteRequest;
-use quorate_sim::Cluster;
-use quorate_sim::Std;
-use quorate_sim::cluster::Trace;
-use quorate_sim::wire::Payload;
+use quorate_sim::tier_a::Cluster;
+use quorate_sim::tier_a::Std;
+use quorate_sim::tier_a::wire::Payload;
+use quorate_sim::trace::Trace;
 
 fn options() -> Options {
     Options { snapshot_after: None, ..Options::default() }

@@ -9,9 +9,11 @@ use std::time::Duration;
 use std::time::Instant;
 
 use quorate_sim::mutants;
+use quorate_sim::plan::Plan;
 use quorate_sim::run;
 use quorate_sim::run::Found;
 use quorate_sim::run::Search;
+use quorate_sim::tier::Tier;
 
 const HELP: &str = "\
 Usage: cargo xtask sim [options]
@@ -34,16 +36,6 @@ Exit code: 0 all well, 1 an invariant is broken or a seeded bug survived, 2 the 
 
 /// Seeds that a seeded bug has to hide in.
 const MUTANT_SEEDS: u64 = 20_000;
-/// What a run in CI does at the least; a run that does less proves little.
-const FLOOR: &[(&str, u64)] = &[
-    ("elections won", 20_000),
-    ("snapshots installed", 500),
-    ("membership changes committed", 2_000),
-    ("writes acknowledged", 50_000),
-    ("reads by a quorum", 5_000),
-    ("reads by the lease", 5_000),
-    ("fault: crashes", 5_000),
-];
 const SEEDS_DEFAULT: u64 = 2000;
 const LINES_DEFAULT: u64 = 250;
 const PROGRESS_EVERY: Duration = Duration::from_secs(10);
@@ -76,7 +68,14 @@ fn main() -> ExitCode {
 
 fn parse(arguments: &[String]) -> Result<Arguments, String> {
     let jobs = std::thread::available_parallelism().map_or(1, usize::from);
-    let search = Search { first: 1, seeds: u64::MAX, time: None, jobs, violations: run::VIOLATIONS_MAX };
+    let search = Search {
+        tier: Tier::A,
+        first: 1,
+        seeds: u64::MAX,
+        time: None,
+        jobs,
+        violations: run::VIOLATIONS_MAX,
+    };
     let mut parsed =
         Arguments { search, seed: None, lines: LINES_DEFAULT, floor: false, mutants: false, mutant: None };
     let mut rest = arguments.iter();
@@ -85,10 +84,7 @@ fn parse(arguments: &[String]) -> Result<Arguments, String> {
             "--floor" => parsed.floor = true,
             "--mutants" => parsed.mutants = true,
             "--canary" => (parsed.mutants, parsed.mutant) = (true, Some(mutants::CANARY)),
-            "--tier" => match rest.next().map(String::as_str) {
-                Some("a") => {}
-                other => return Err(format!("no tier {other:?}: there is `a`")),
-            },
+            "--tier" => parsed.search.tier = rest.next().ok_or("`--tier` wants a tier")?.parse()?,
             "--minutes" => {
                 let minutes: f64 = value(name, rest.next())?;
                 let time = Duration::try_from_secs_f64(minutes * 60.0).map_err(|error| error.to_string())?;
@@ -120,14 +116,14 @@ fn obey(arguments: &Arguments) -> Result<bool, String> {
     }
     mutants::switch_on(arguments.mutant.unwrap_or(0))?;
     match arguments.seed {
-        Some(seed) => Ok(replay(seed, arguments.lines)),
+        Some(seed) => Ok(replay(arguments.search.tier, seed, arguments.lines)),
         None => Ok(search(arguments)),
     }
 }
 
 /// One seed with its timeline, settings and faults first.
-fn replay(seed: u64, shown: u64) -> bool {
-    let (lines, outcome) = run::explain(seed);
+fn replay(tier: Tier, seed: u64, shown: u64) -> bool {
+    let (lines, outcome) = run::explain(tier, seed, &Plan::default());
     let shown = usize::try_from(shown).unwrap_or(usize::MAX);
     let skipped = lines.len().saturating_sub(shown).max(2);
     for line in lines.iter().take(2) {
@@ -169,7 +165,7 @@ fn search(arguments: &Arguments) -> bool {
         print(&format!("replay: cargo xtask sim --seed {}\n", violation.seed));
     }
     let mut enough = true;
-    for (name, least) in FLOOR.iter().filter(|_| arguments.floor) {
+    for (name, least) in arguments.search.tier.floor().iter().filter(|_| arguments.floor) {
         let count = found.tally.rows().iter().find(|row| row.0 == *name).map_or(0, |row| row.1);
         if count < *least {
             print(&format!("\ntoo little: {count} {name}, at least {least} asked\n"));

@@ -10,13 +10,10 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::Instant;
 
-use crate::Adv;
-use crate::Ids;
-use crate::Std;
-use crate::cluster::Trace;
-use crate::dice::Dice;
-use crate::swarm::Chaos;
+use crate::plan::Plan;
 use crate::tally::Tally;
+use crate::tier::Tier;
+use crate::trace::Trace;
 
 /// One seed in so many runs twice, to see that it repeats itself.
 const REPEAT_EVERY: u64 = 100;
@@ -52,11 +49,16 @@ impl Violation {
 pub struct Outcome {
     pub tally: Tally,
     pub hash: u64,
+    /// How many steps its schedule had.
+    pub steps: u64,
+    /// How many acts (faults, and what clients and operators do) a [`Plan`] can leave out of it.
+    pub acts: u64,
 }
 
 /// Which seeds to run, and when to stop.
 #[derive(Clone, Copy, Debug)]
 pub struct Search {
+    pub tier: Tier,
     pub first: u64,
     /// How many seeds; `u64::MAX` for as many as the time allows.
     pub seeds: u64,
@@ -78,34 +80,10 @@ pub struct Found {
     pub took: Duration,
 }
 
-/// Runs one seed to its end.
-///
-/// Panics where an invariant is broken; [`check_seed`] tells it as a value.
-pub fn run_seed(seed: u64, trace: Option<Trace>) -> Outcome {
-    let mut dice = Dice(seed);
-    if dice.chance(1, 2) { run_as::<Adv>(seed, dice, trace) } else { run_as::<Std>(seed, dice, trace) }
-}
-
-fn run_as<L: Ids>(seed: u64, dice: Dice, trace: Option<Trace>) -> Outcome {
-    let mut chaos: Chaos<L> = Chaos::new(seed, dice, trace);
-    let steps = 300 + chaos.dice.below(2500);
-    for _ in 0..steps {
-        chaos.step();
-    }
-    chaos.recover();
-    let cluster = chaos.cluster;
-    let mut tally = cluster.tally;
-    tally.elections = cluster.ghost.elections;
-    tally.commits = cluster.ghost.committed_end();
-    tally.changes = cluster.ghost.changes;
-    tally.simulated_us = cluster.now_us;
-    Outcome { tally, hash: cluster.hash }
-}
-
 /// Runs one seed; a broken invariant is a violation. Says nothing on the console.
-pub fn check_seed(seed: u64, trace: Option<Trace>) -> Result<Outcome, Violation> {
+pub fn check_seed(tier: Tier, seed: u64, plan: &Plan, trace: Option<Trace>) -> Result<Outcome, Violation> {
     keep_panics_quiet();
-    catch_unwind(AssertUnwindSafe(|| run_seed(seed, trace)))
+    catch_unwind(AssertUnwindSafe(|| tier.run(seed, plan, trace)))
         .map_err(|_| Violation { seed, what: LAST_PANIC.with_borrow(String::clone) })
 }
 
@@ -125,9 +103,9 @@ fn keep_panics_quiet() {
 }
 
 /// The trace of a seed, and what it broke, if it did.
-pub fn explain(seed: u64) -> (Vec<String>, Result<Outcome, Violation>) {
+pub fn explain(tier: Tier, seed: u64, plan: &Plan) -> (Vec<String>, Result<Outcome, Violation>) {
     let trace = Trace::default();
-    let outcome = check_seed(seed, Some(trace.clone()));
+    let outcome = check_seed(tier, seed, plan, Some(trace.clone()));
     let lines = trace.take();
     (lines, outcome)
 }
@@ -146,7 +124,7 @@ impl Search {
                         if seed - self.first >= self.seeds {
                             return;
                         }
-                        let outcome = check_twice(seed);
+                        let outcome = check_twice(self.tier, seed);
                         let mut found = found.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
                         found.note(seed, outcome);
                         found.took = began.elapsed();
@@ -183,9 +161,10 @@ fn is_repeated(seed: u64) -> bool {
 }
 
 /// I20: the same seed does the same again, to the last step.
-fn check_twice(seed: u64) -> Result<Outcome, Violation> {
-    let outcome = check_seed(seed, None)?;
-    if is_repeated(seed) && check_seed(seed, None)? != outcome {
+fn check_twice(tier: Tier, seed: u64) -> Result<Outcome, Violation> {
+    let whole = Plan::default();
+    let outcome = check_seed(tier, seed, &whole, None)?;
+    if is_repeated(seed) && check_seed(tier, seed, &whole, None)? != outcome {
         return Err(Violation { seed, what: "I20: a second run went another way".to_owned() });
     }
     Ok(outcome)

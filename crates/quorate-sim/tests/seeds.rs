@@ -1,18 +1,20 @@
 //! A first few seeds, with every assertion of the core compiled in; `cargo xtask sim` runs many more.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+use quorate_sim::plan::Plan;
 use quorate_sim::run;
 use quorate_sim::run::Search;
+use quorate_sim::tier::Tier;
 
 /// Seeds in an ordinary test run.
 const SEEDS: u64 = 200;
 
 #[test]
 fn every_seed_keeps_the_invariants_and_recovers() {
-    let search = Search { first: 1, seeds: SEEDS, time: None, jobs: 2, violations: 1 };
+    let search = Search { tier: Tier::A, first: 1, seeds: SEEDS, time: None, jobs: 2, violations: 1 };
     let found = search.run(|_| {});
     if let Some(violation) = found.violations.first() {
-        let (lines, _) = run::explain(violation.seed);
+        let (lines, _) = run::explain(Tier::A, violation.seed, &Plan::default());
         for line in lines.iter().rev().take(100).rev() {
             println!("{line}");
         }
@@ -28,8 +30,8 @@ fn every_seed_keeps_the_invariants_and_recovers() {
 
 #[test]
 fn a_seed_repeats_itself() {
-    let (first, outcome) = run::explain(11);
-    let (second, again) = run::explain(11);
+    let (first, outcome) = run::explain(Tier::A, 11, &Plan::default());
+    let (second, again) = run::explain(Tier::A, 11, &Plan::default());
     assert!(first.len() > 100);
     assert_eq!(first, second);
     assert_eq!(outcome, again);

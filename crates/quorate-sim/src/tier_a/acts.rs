@@ -1,7 +1,7 @@
 //! Short acts within a random schedule, for what chance alone seldom brings about.
 
-use crate::Ids;
-use crate::swarm::Chaos;
+use crate::tier_a::Ids;
+use crate::tier_a::swarm::Chaos;
 
 /// Most rounds of an act; each is some milliseconds.
 const ROUNDS_MAX: u64 = 40;

@@ -4,14 +4,14 @@ use quorate_core::log::next_index;
 use quorate_core::work::Ask;
 use quorate_core::work::Write;
 
-use crate::cluster::Cluster;
-use crate::node::Stream;
-use crate::wire::Body;
-use crate::wire::Context;
-use crate::wire::DiskOp;
-use crate::wire::Envelope;
-use crate::wire::Ids;
-use crate::wire::Opt;
+use crate::tier_a::cluster::Cluster;
+use crate::tier_a::node::Stream;
+use crate::tier_a::wire::Body;
+use crate::tier_a::wire::Context;
+use crate::tier_a::wire::DiskOp;
+use crate::tier_a::wire::Envelope;
+use crate::tier_a::wire::Ids;
+use crate::tier_a::wire::Opt;
 
 impl<L: Ids> Cluster<L> {
     /// Pulls one write and does it: readers see it, a crash may still take it.

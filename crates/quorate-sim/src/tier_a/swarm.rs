@@ -9,13 +9,13 @@ use std::time::Duration;
 use quorate_core::Membership;
 use quorate_core::Options;
 
-use crate::Cluster;
-use crate::Ids;
-use crate::cluster::Trace;
 use crate::dice::Dice;
-use crate::node::Clock;
-use crate::wire::Body;
-use crate::wire::Envelope;
+use crate::tier_a::Cluster;
+use crate::tier_a::Ids;
+use crate::tier_a::node::Clock;
+use crate::tier_a::wire::Body;
+use crate::tier_a::wire::Envelope;
+use crate::trace::Trace;
 
 /// Effects that a node tries in turn until it finds one to do.
 const TRIES: u64 = 8;

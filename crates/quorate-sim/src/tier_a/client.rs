@@ -6,15 +6,15 @@ use quorate_core::ChangeRefusal;
 use quorate_core::Membership;
 use quorate_core::Refusal;
 
-use crate::cluster::Cluster;
-use crate::node::Reading;
-use crate::wire::Body;
-use crate::wire::Entry;
-use crate::wire::Envelope;
-use crate::wire::Id;
-use crate::wire::Ids;
-use crate::wire::Members;
-use crate::wire::Payload;
+use crate::tier_a::cluster::Cluster;
+use crate::tier_a::node::Reading;
+use crate::tier_a::wire::Body;
+use crate::tier_a::wire::Entry;
+use crate::tier_a::wire::Envelope;
+use crate::tier_a::wire::Id;
+use crate::tier_a::wire::Ids;
+use crate::tier_a::wire::Members;
+use crate::tier_a::wire::Payload;
 
 impl<L: Ids> Cluster<L> {
     pub fn initialize(&mut self, id: u64, voters: BTreeSet<u64>) -> bool {

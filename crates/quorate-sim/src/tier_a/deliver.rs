@@ -8,15 +8,15 @@ use quorate_core::message::Append;
 use quorate_core::message::AppendReply;
 use quorate_core::message::EntryIds;
 
-use crate::cluster::Cluster;
-use crate::wire::Body;
-use crate::wire::Context;
-use crate::wire::Entry;
-use crate::wire::Envelope;
-use crate::wire::Id;
-use crate::wire::Ids;
-use crate::wire::Image;
-use crate::wire::Payload;
+use crate::tier_a::cluster::Cluster;
+use crate::tier_a::wire::Body;
+use crate::tier_a::wire::Context;
+use crate::tier_a::wire::Entry;
+use crate::tier_a::wire::Envelope;
+use crate::tier_a::wire::Id;
+use crate::tier_a::wire::Ids;
+use crate::tier_a::wire::Image;
+use crate::tier_a::wire::Payload;
 
 /// How long a peer that did not answer is left alone.
 const BACKOFF_US: u64 = 20_000;

@@ -15,16 +15,16 @@ use quorate_core::message::Transfer;
 use quorate_core::work::Apply;
 use quorate_core::work::SendAppend;
 
-use crate::wire::Config;
-use crate::wire::Context;
-use crate::wire::Disk;
-use crate::wire::DiskOp;
-use crate::wire::Entry;
-use crate::wire::Envelope;
-use crate::wire::Id;
-use crate::wire::Ids;
-use crate::wire::Image;
-use crate::wire::Payload;
+use crate::tier_a::wire::Config;
+use crate::tier_a::wire::Context;
+use crate::tier_a::wire::Disk;
+use crate::tier_a::wire::DiskOp;
+use crate::tier_a::wire::Entry;
+use crate::tier_a::wire::Envelope;
+use crate::tier_a::wire::Id;
+use crate::tier_a::wire::Ids;
+use crate::tier_a::wire::Image;
+use crate::tier_a::wire::Payload;
 
 /// A clock that runs at its own rate from its own origin.
 #[derive(Clone, Copy, Debug, Default)]

@@ -6,13 +6,13 @@ use quorate_core::Membership;
 use quorate_core::ids::Vote;
 use quorate_core::log::Log;
 
-use crate::quorum::intersect;
-use crate::wire::Entry;
-use crate::wire::Id;
-use crate::wire::Ids;
-use crate::wire::Image;
-use crate::wire::Payload;
-use crate::wire::chain;
+use crate::tier_a::quorum::intersect;
+use crate::tier_a::wire::Entry;
+use crate::tier_a::wire::Id;
+use crate::tier_a::wire::Ids;
+use crate::tier_a::wire::Image;
+use crate::tier_a::wire::Payload;
+use crate::tier_a::wire::chain;
 
 /// An entry that some leader committed.
 struct Canon<L: Ids> {

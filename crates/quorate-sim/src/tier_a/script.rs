@@ -23,14 +23,14 @@ use quorate_core::Membership;
 use quorate_core::Options;
 use quorate_core::log::next_index;
 
-use crate::Adv;
-use crate::Ids;
-use crate::Std;
-use crate::bars;
-use crate::cluster::Cluster;
-use crate::cluster::Trace;
-use crate::wire::Members;
-use crate::wire::Opt;
+use crate::tier_a::Adv;
+use crate::tier_a::Ids;
+use crate::tier_a::Std;
+use crate::tier_a::bars;
+use crate::tier_a::cluster::Cluster;
+use crate::tier_a::wire::Members;
+use crate::tier_a::wire::Opt;
+use crate::trace::Trace;
 
 /// A script under way, in either kind of leader id.
 pub enum Script {

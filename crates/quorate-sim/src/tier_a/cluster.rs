@@ -1,9 +1,7 @@
 //! The cluster as a whole: nodes, messages under way, time; and what is checked after every step.
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
-use std::rc::Rc;
 
 use quorate_core::Options;
 use quorate_core::Replica;
@@ -13,21 +11,19 @@ use quorate_core::work::Born;
 use quorate_core::work::Event;
 
 use crate::dice::Dice;
-use crate::ghost::Ghost;
-use crate::node::Clock;
-use crate::node::Node;
-use crate::quorum;
 use crate::tally::Tally;
-use crate::wire::Body;
-use crate::wire::Entry;
-use crate::wire::Envelope;
-use crate::wire::Id;
-use crate::wire::Ids;
-use crate::wire::Members;
-use crate::wire::Payload;
-
-/// What happened, line by line; shared, so that it survives a panic.
-pub type Trace = Rc<RefCell<Vec<String>>>;
+use crate::tier_a::ghost::Ghost;
+use crate::tier_a::node::Clock;
+use crate::tier_a::node::Node;
+use crate::tier_a::quorum;
+use crate::tier_a::wire::Body;
+use crate::tier_a::wire::Entry;
+use crate::tier_a::wire::Envelope;
+use crate::tier_a::wire::Id;
+use crate::tier_a::wire::Ids;
+use crate::tier_a::wire::Members;
+use crate::tier_a::wire::Payload;
+use crate::trace::Trace;
 
 pub struct Cluster<L: Ids> {
     pub nodes: BTreeMap<u64, Node<L>>,

@@ -1,0 +1,51 @@
+//! What is simulated: the core alone, or the whole library.
+
+use std::str::FromStr;
+
+use crate::plan::Plan;
+use crate::run::Outcome;
+use crate::tier_a;
+use crate::trace::Trace;
+
+/// A tier of the proof that runs from seeds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Tier {
+    /// The core alone, effects as values.
+    #[default]
+    A,
+}
+
+impl Tier {
+    /// Runs one seed to its end, and panics where an invariant is broken.
+    pub fn run(self, seed: u64, plan: &Plan, trace: Option<Trace>) -> Outcome {
+        match self {
+            Self::A => tier_a::run_seed(seed, plan, trace),
+        }
+    }
+
+    /// What a run in CI does at the least; a run that does less proves little.
+    pub fn floor(self) -> &'static [(&'static str, u64)] {
+        match self {
+            Self::A => &[
+                ("elections won", 20_000),
+                ("snapshots installed", 500),
+                ("membership changes committed", 2_000),
+                ("writes acknowledged", 50_000),
+                ("reads by a quorum", 5_000),
+                ("reads by the lease", 5_000),
+                ("fault: crashes", 5_000),
+            ],
+        }
+    }
+}
+
+impl FromStr for Tier {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "a" => Ok(Self::A),
+            _ => Err(format!("no tier `{text}`: there is `a`")),
+        }
+    }
+}

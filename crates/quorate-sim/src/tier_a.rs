@@ -1,0 +1,54 @@
+//! Tier A: the core alone. Replicas as values over simulated disks and a list of messages; every effect is a step of
+//! its own (one write, one flush, one message), so a schedule can put a crash between any two.
+
+pub mod actions;
+pub mod bars;
+pub mod client;
+pub mod cluster;
+pub mod deliver;
+pub mod ghost;
+pub mod node;
+pub mod quorum;
+pub mod script;
+pub mod wire;
+
+mod acts;
+mod swarm;
+
+pub use cluster::Cluster;
+pub use wire::Adv;
+pub use wire::Ids;
+pub use wire::Std;
+
+use crate::dice::Dice;
+use crate::plan::Plan;
+use crate::run::Outcome;
+use crate::tier_a::swarm::Chaos;
+use crate::trace::Trace;
+
+/// Runs one seed to its end, and panics where an invariant is broken.
+pub fn run_seed(seed: u64, plan: &Plan, trace: Option<Trace>) -> Outcome {
+    let mut dice = Dice(seed);
+    if dice.chance(1, 2) {
+        run_as::<Adv>(seed, plan, dice, trace)
+    } else {
+        run_as::<Std>(seed, plan, dice, trace)
+    }
+}
+
+fn run_as<L: Ids>(seed: u64, plan: &Plan, dice: Dice, trace: Option<Trace>) -> Outcome {
+    let mut chaos: Chaos<L> = Chaos::new(seed, dice, trace);
+    let steps = 300 + chaos.dice.below(2500);
+    let steps = plan.steps_max.map_or(steps, |max| steps.min(max));
+    for _ in 0..steps {
+        chaos.step();
+    }
+    chaos.recover();
+    let cluster = chaos.cluster;
+    let mut tally = cluster.tally;
+    tally.elections = cluster.ghost.elections;
+    tally.commits = cluster.ghost.committed_end();
+    tally.changes = cluster.ghost.changes;
+    tally.simulated_us = cluster.now_us;
+    Outcome { tally, hash: cluster.hash, steps, acts: 0 }
+}
