@@ -54,7 +54,7 @@ fn leases_run_out(cluster: &mut Cluster<Std>) {
 }
 
 fn happened(cluster: &Cluster<Std>, what: &str) -> bool {
-    cluster.trace.as_ref().unwrap().borrow().iter().any(|line| line.contains(what))
+    cluster.trace.as_ref().unwrap().borrow().iter().any(|line| line.text.contains(what))
 }
 
 /// §3.3: terms act as a logical clock.

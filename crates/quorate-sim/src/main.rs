@@ -9,6 +9,7 @@ use std::time::Duration;
 use std::time::Instant;
 
 use quorate_sim::mutants;
+use quorate_sim::mutants::Mutant;
 use quorate_sim::plan::Plan;
 use quorate_sim::run;
 use quorate_sim::run::Found;
@@ -20,33 +21,37 @@ Usage: cargo xtask sim [options]
 
 Random schedules against the core: every seed is a cluster of its own, with its own faults and settings.
 
-  --tier a           the tier: `a`, the core alone, is the only one there is
-  --seeds N          run N seeds (default 2000, or as many as --minutes allows)
+  --tier T           `a`, the core alone (the default)
+  --seeds N          run N seeds (default 2000 in tier a, or as many as --minutes allows)
   --first N          begin with seed N (default 1)
   --minutes M        stop after M minutes; fractions are fine
   --jobs N           threads (default: one per core)
   --seed N           replay one seed with its timeline; --lines N shows its last N lines (default 250)
   --floor            fail if the run did less than a run in CI must do
-  --mutants          switch on every seeded bug in turn, and tell which invariant finds it; with --mutant N, one
+  --mutants          switch on every seeded bug in turn, each in its tier, and tell which invariant finds it; with
+                     --mutant N, one; with --tier T, those of that tier; with --some K, K of them, and with
+                     --turn N the next K for each N, so that turns in a row miss none
   --canary           only the bug that every run must find
   --mutant N         with a seeded bug switched on
 
 Exit code: 0 all well, 1 an invariant is broken or a seeded bug survived, 2 the arguments are wrong.
 ";
 
-/// Seeds that a seeded bug has to hide in.
-const MUTANT_SEEDS: u64 = 20_000;
-const SEEDS_DEFAULT: u64 = 2000;
 const LINES_DEFAULT: u64 = 250;
 const PROGRESS_EVERY: Duration = Duration::from_secs(10);
 
 struct Arguments {
+    /// The search; `seeds` is what the tier has by default where nobody says how many.
     search: Search,
+    seeds: Option<u64>,
+    tier: Option<Tier>,
     seed: Option<u64>,
     lines: u64,
     floor: bool,
     mutants: bool,
     mutant: Option<u32>,
+    some: Option<usize>,
+    turn: u64,
 }
 
 fn main() -> ExitCode {
@@ -76,32 +81,45 @@ fn parse(arguments: &[String]) -> Result<Arguments, String> {
         jobs,
         violations: run::VIOLATIONS_MAX,
     };
-    let mut parsed =
-        Arguments { search, seed: None, lines: LINES_DEFAULT, floor: false, mutants: false, mutant: None };
+    let mut parsed = Arguments {
+        search,
+        seeds: None,
+        tier: None,
+        seed: None,
+        lines: LINES_DEFAULT,
+        floor: false,
+        mutants: false,
+        mutant: None,
+        some: None,
+        turn: 0,
+    };
     let mut rest = arguments.iter();
     while let Some(name) = rest.next() {
         match name.as_str() {
             "--floor" => parsed.floor = true,
             "--mutants" => parsed.mutants = true,
             "--canary" => (parsed.mutants, parsed.mutant) = (true, Some(mutants::CANARY)),
-            "--tier" => parsed.search.tier = rest.next().ok_or("`--tier` wants a tier")?.parse()?,
+            "--tier" => parsed.tier = Some(rest.next().ok_or("`--tier` wants a tier")?.parse()?),
             "--minutes" => {
                 let minutes: f64 = value(name, rest.next())?;
                 let time = Duration::try_from_secs_f64(minutes * 60.0).map_err(|error| error.to_string())?;
                 parsed.search.time = Some(time);
             }
-            "--seeds" => parsed.search.seeds = value(name, rest.next())?,
+            "--seeds" => parsed.seeds = Some(value(name, rest.next())?),
             "--first" => parsed.search.first = value(name, rest.next())?,
             "--jobs" => parsed.search.jobs = value(name, rest.next())?,
             "--seed" => parsed.seed = Some(value(name, rest.next())?),
             "--lines" => parsed.lines = value(name, rest.next())?,
             "--mutant" => parsed.mutant = Some(value(name, rest.next())?),
+            "--some" => parsed.some = Some(value(name, rest.next())?),
+            "--turn" => parsed.turn = value(name, rest.next())?,
             other => return Err(format!("no option `{other}`")),
         }
     }
-    if parsed.search.seeds == u64::MAX && parsed.search.time.is_none() {
-        parsed.search.seeds = if parsed.mutants { MUTANT_SEEDS } else { SEEDS_DEFAULT };
-    }
+    parsed.search.tier = parsed.tier.unwrap_or_default();
+    let unbounded = parsed.search.time.map(|_| u64::MAX);
+    let default = parsed.search.tier.search_seeds();
+    parsed.search.seeds = parsed.seeds.or(unbounded).unwrap_or(default);
     Ok(parsed)
 }
 
@@ -162,7 +180,7 @@ fn search(arguments: &Arguments) -> bool {
     summarise(&found, arguments.search.jobs);
     for violation in &found.violations {
         print(&format!("\nseed {}: {}\n", violation.seed, violation.what));
-        print(&format!("replay: cargo xtask sim --seed {}\n", violation.seed));
+        print(&format!("replay: {}\n", replay_command(arguments, violation.seed)));
     }
     let mut enough = true;
     for (name, least) in arguments.search.tier.floor().iter().filter(|_| arguments.floor) {
@@ -201,32 +219,51 @@ fn summarise(found: &Found, jobs: usize) {
     print(&format!("{:>14}  violations\n", found.violations.len()));
 }
 
-/// Each seeded bug until an invariant is broken, or its seeds are used up.
+/// What shows this seed again.
+fn replay_command(arguments: &Arguments, seed: u64) -> String {
+    let mutant = arguments.mutant.map_or(String::new(), |number| format!(" --mutant {number}"));
+    format!("cargo xtask sim --tier {} --seed {seed}{mutant}", arguments.search.tier)
+}
+
+/// Each seeded bug, in its tier, until an invariant is broken or its seeds are used up.
 fn try_mutants(arguments: &Arguments) -> Result<bool, String> {
-    let chosen =
-        mutants::MUTANTS.iter().filter(|mutant| arguments.mutant.is_none_or(|one| one == mutant.number));
-    let mut killed = 0;
-    let mut tried = 0;
-    print("| bug | what it does | killed by | seed | seeds | seconds |\n|--:|---|---|--:|--:|--:|\n");
-    for mutant in chosen {
-        mutants::switch_on(mutant.number)?;
-        let found = Search { violations: 1, ..arguments.search }.run(|_| {});
-        let violation = found.violations.first();
-        tried += 1;
-        killed += u64::from(violation.is_some());
-        print(&format!(
-            "| {} | {} | {} | {} | {} | {:.1} |\n",
-            mutant.number,
-            mutant.what,
-            violation.map_or("**survives**", |violation| violation.invariant()),
-            violation.map_or("".to_owned(), |violation| violation.seed.to_string()),
-            found.seeds,
-            found.took.as_secs_f64(),
-        ));
+    let chosen = |mutant: &&Mutant| {
+        arguments.mutant.is_none_or(|one| one == mutant.number)
+            && arguments.tier.is_none_or(|tier| tier == mutant.tier)
+    };
+    let chosen: Vec<Mutant> = mutants::MUTANTS.iter().filter(chosen).copied().collect();
+    let chosen = mutants::in_turn(&chosen, arguments.some.unwrap_or(chosen.len()), arguments.turn);
+    if chosen.is_empty() {
+        return Err("there is no such seeded bug".to_owned());
     }
+    print(
+        "| bug | what it does | tier | killed by | seed | seeds | seconds |\n|--:|---|---|---|--:|--:|--:|\n",
+    );
+    let killed = chosen.iter().map(|mutant| try_mutant(arguments, *mutant));
+    let killed = killed.collect::<Result<Vec<bool>, String>>()?.into_iter().filter(|killed| *killed).count();
     mutants::switch_on(0)?;
-    print(&format!("\n{killed} of {tried} killed\n"));
-    if tried == 0 { Err("there is no such seeded bug".to_owned()) } else { Ok(killed == tried) }
+    print(&format!("\n{killed} of {} killed\n", chosen.len()));
+    Ok(killed == chosen.len())
+}
+
+/// Looks for one seeded bug, and prints its row; says whether it was found.
+fn try_mutant(arguments: &Arguments, mutant: Mutant) -> Result<bool, String> {
+    mutants::switch_on(mutant.number)?;
+    let unbounded = arguments.search.time.map(|_| u64::MAX);
+    let seeds = arguments.seeds.or(unbounded).unwrap_or(mutant.tier.mutant_seeds());
+    let found = Search { violations: 1, tier: mutant.tier, seeds, ..arguments.search }.run(|_| {});
+    let violation = found.violations.first();
+    print(&format!(
+        "| {} | {} | {} | {} | {} | {} | {:.1} |\n",
+        mutant.number,
+        mutant.what,
+        mutant.tier,
+        violation.map_or("**survives**", |violation| violation.invariant()),
+        violation.map_or("".to_owned(), |violation| violation.seed.to_string()),
+        found.seeds,
+        found.took.as_secs_f64(),
+    ));
+    Ok(violation.is_some())
 }
 
 /// Prints to stdout. `println!` would panic when the reader, say `head`, has gone.

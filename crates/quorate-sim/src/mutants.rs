@@ -1,56 +1,70 @@
-//! The seeded bugs that the core can be built with (`--cfg quorate_mutants`), and the search for each.
+//! The seeded bugs that the product can be built with (`--cfg quorate_mutants`), and where each is looked for.
 
-/// A seeded bug: its number in the core, and what it does wrong.
+use crate::tier::Tier;
+
+/// A seeded bug: its number at its place in the product, and what it does wrong.
 ///
 /// Numbers up to 42 are those of the list of seeded bugs; those after it are ours.
 #[derive(Clone, Copy, Debug)]
 pub struct Mutant {
+    /// The number that its `mutant!` line carries.
     pub number: u32,
+    /// Where it is looked for: the cheapest tier in which it can show.
+    pub tier: Tier,
+    /// What it does wrong.
     pub what: &'static str,
 }
 
 /// The bug that every run must find: if it does not, the simulator is blind.
 pub const CANARY: u32 = 18;
 
-const fn mutant(number: u32, what: &'static str) -> Mutant {
-    Mutant { number, what }
+const fn mutant(number: u32, tier: Tier, what: &'static str) -> Mutant {
+    Mutant { number, tier, what }
 }
 
 /// Every seeded bug there is.
 pub const MUTANTS: &[Mutant] = &[
-    mutant(1, "votes for a log that is less up to date"),
-    mutant(2, "compares only the last index of logs"),
-    mutant(3, "votes twice in a term"),
-    mutant(4, "forgets its vote at a restart"),
-    mutant(6, "takes half of an even number for a majority"),
-    mutant(7, "commits entries of earlier terms by counting"),
-    mutant(8, "follows the commit beyond what is known to match"),
-    mutant(9, "takes entries behind another term's"),
-    mutant(10, "takes entries of an older leader"),
-    mutant(11, "takes the progress of voters for sorted"),
-    mutant(13, "counts a late pre-vote as a vote"),
-    mutant(14, "lets the target of a transfer win with any log"),
-    mutant(15, "grants before the vote is durable"),
-    mutant(16, "asks for votes before its own is durable"),
-    mutant(18, "acknowledges entries that are not durable"),
-    mutant(19, "counts its own entries that are not durable"),
-    mutant(24, "acknowledges before a truncation is durable"),
-    mutant(27, "purges before the snapshot is there"),
-    mutant(28, "keeps the old membership when a snapshot is installed"),
-    mutant(31, "follows a membership from its commit on"),
-    mutant(32, "asks only the last voter set of a joint membership"),
-    mutant(35, "votes although a leader is alive"),
-    mutant(37, "forgets the drift of clocks in its lease"),
-    mutant(38, "reads without asking a quorum"),
-    mutant(42, "does not wait anew when it hears its leader"),
-    mutant(43, "changes members before it has committed anything"),
-    mutant(44, "changes members while a change is under way"),
-    mutant(45, "reads before it has committed anything"),
-    mutant(46, "lets any membership follow another"),
-    mutant(47, "reads by its lease although it has given it back"),
-    mutant(48, "takes answers of an earlier stream"),
-    mutant(49, "takes an append for done that a truncation removes"),
+    mutant(1, Tier::A, "votes for a log that is less up to date"),
+    mutant(2, Tier::A, "compares only the last index of logs"),
+    mutant(3, Tier::A, "votes twice in a term"),
+    mutant(4, Tier::A, "forgets its vote at a restart"),
+    mutant(6, Tier::A, "takes half of an even number for a majority"),
+    mutant(7, Tier::A, "commits entries of earlier terms by counting"),
+    mutant(8, Tier::A, "follows the commit beyond what is known to match"),
+    mutant(9, Tier::A, "takes entries behind another term's"),
+    mutant(10, Tier::A, "takes entries of an older leader"),
+    mutant(11, Tier::A, "takes the progress of voters for sorted"),
+    mutant(13, Tier::A, "counts a late pre-vote as a vote"),
+    mutant(14, Tier::A, "lets the target of a transfer win with any log"),
+    mutant(15, Tier::A, "grants before the vote is durable"),
+    mutant(16, Tier::A, "asks for votes before its own is durable"),
+    mutant(18, Tier::A, "acknowledges entries that are not durable"),
+    mutant(19, Tier::A, "counts its own entries that are not durable"),
+    mutant(24, Tier::A, "acknowledges before a truncation is durable"),
+    mutant(27, Tier::A, "purges before the snapshot is there"),
+    mutant(28, Tier::A, "keeps the old membership when a snapshot is installed"),
+    mutant(31, Tier::A, "follows a membership from its commit on"),
+    mutant(32, Tier::A, "asks only the last voter set of a joint membership"),
+    mutant(35, Tier::A, "votes although a leader is alive"),
+    mutant(37, Tier::A, "forgets the drift of clocks in its lease"),
+    mutant(38, Tier::A, "reads without asking a quorum"),
+    mutant(42, Tier::A, "does not wait anew when it hears its leader"),
+    mutant(43, Tier::A, "changes members before it has committed anything"),
+    mutant(44, Tier::A, "changes members while a change is under way"),
+    mutant(45, Tier::A, "reads before it has committed anything"),
+    mutant(46, Tier::A, "lets any membership follow another"),
+    mutant(47, Tier::A, "reads by its lease although it has given it back"),
+    mutant(48, Tier::A, "takes answers of an earlier stream"),
+    mutant(49, Tier::A, "takes an append for done that a truncation removes"),
 ];
+
+/// Some of `all`, another part each turn: the first `some` in turn 0, the next in turn 1, and from the start again
+/// after the last. Turns in a row miss none.
+pub fn in_turn<T: Copy>(all: &[T], some: usize, turn: u64) -> Vec<T> {
+    let len = all.len() as u64;
+    let begin = turn.wrapping_mul(some as u64).checked_rem(len).unwrap_or(0);
+    all.iter().cycle().skip(begin as usize).take(some.min(all.len())).copied().collect()
+}
 
 /// Switches one bug on (0: none), where the build has them.
 pub fn switch_on(number: u32) -> Result<(), &'static str> {
@@ -64,5 +78,27 @@ pub fn switch_on(number: u32) -> Result<(), &'static str> {
         Ok(())
     } else {
         Err("this build has no seeded bugs; build it with --cfg quorate_mutants")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_bug_has_a_number_of_its_own() {
+        let numbers: std::collections::BTreeSet<u32> = MUTANTS.iter().map(|mutant| mutant.number).collect();
+        assert_eq!(numbers.len(), MUTANTS.len());
+        assert!(numbers.contains(&CANARY) && !numbers.contains(&0));
+    }
+
+    #[test]
+    fn turns_in_a_row_miss_none() {
+        let all = [1, 2, 3, 4, 5];
+        assert_eq!(in_turn(&all, 2, 0), [1, 2]);
+        assert_eq!(in_turn(&all, 2, 1), [3, 4]);
+        assert_eq!(in_turn(&all, 2, 2), [5, 1]);
+        assert_eq!(in_turn(&all, 9, 3), [3, 4, 5, 1, 2], "no more than there are");
+        assert_eq!(in_turn::<u32>(&[], 2, 3), [0; 0]);
     }
 }

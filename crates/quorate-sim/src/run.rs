@@ -14,6 +14,7 @@ use crate::plan::Plan;
 use crate::tally::Tally;
 use crate::tier::Tier;
 use crate::trace::Trace;
+use crate::trace::TraceLine;
 
 /// One seed in so many runs twice, to see that it repeats itself.
 const REPEAT_EVERY: u64 = 100;
@@ -103,7 +104,7 @@ fn keep_panics_quiet() {
 }
 
 /// The trace of a seed, and what it broke, if it did.
-pub fn explain(tier: Tier, seed: u64, plan: &Plan) -> (Vec<String>, Result<Outcome, Violation>) {
+pub fn explain(tier: Tier, seed: u64, plan: &Plan) -> (Vec<TraceLine>, Result<Outcome, Violation>) {
     let trace = Trace::default();
     let outcome = check_seed(tier, seed, plan, Some(trace.clone()));
     let lines = trace.take();

@@ -1,5 +1,6 @@
 //! What is simulated: the core alone, or the whole library.
 
+use std::fmt;
 use std::str::FromStr;
 
 use crate::plan::Plan;
@@ -23,6 +24,20 @@ impl Tier {
         }
     }
 
+    /// Seeds that a seeded bug has to hide in, where nobody says how many.
+    pub fn mutant_seeds(self) -> u64 {
+        match self {
+            Self::A => 20_000,
+        }
+    }
+
+    /// Seeds of a search, where nobody says how many.
+    pub fn search_seeds(self) -> u64 {
+        match self {
+            Self::A => 2000,
+        }
+    }
+
     /// What a run in CI does at the least; a run that does less proves little.
     pub fn floor(self) -> &'static [(&'static str, u64)] {
         match self {
@@ -36,6 +51,14 @@ impl Tier {
                 ("fault: crashes", 5_000),
             ],
         }
+    }
+}
+
+impl fmt::Display for Tier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::A => "a",
+        })
     }
 }
 

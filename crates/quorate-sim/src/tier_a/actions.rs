@@ -169,7 +169,7 @@ impl<L: Ids> Cluster<L> {
             node.snapshot = Some(image);
         }
         node.replica.built(last.clone());
-        self.say(|| format!("{id} builds a snapshot up to {}", Opt(last.as_ref())));
+        self.tell(id, || format!("{id} builds a snapshot up to {}", Opt(last.as_ref())));
         self.settle(id);
         true
     }

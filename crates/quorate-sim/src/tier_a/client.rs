@@ -50,7 +50,7 @@ impl<L: Ids> Cluster<L> {
     ) -> Result<Id<L>, ChangeRefusal<L>> {
         let now = self.node(id).clock.at(self.now_us);
         let log_id = self.replica(id).propose_membership(now, next.clone(), finish)?;
-        self.say(|| format!("{id} proposes {}", Members(&next)));
+        self.tell(id, || format!("{id} proposes {}", Members(&next)));
         let entry = Entry { id: log_id.clone(), payload: Payload::Config(next) };
         self.node_mut(id).pending.push_back(entry);
         self.settle(id);

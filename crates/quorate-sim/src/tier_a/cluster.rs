@@ -24,6 +24,7 @@ use crate::tier_a::wire::Ids;
 use crate::tier_a::wire::Members;
 use crate::tier_a::wire::Payload;
 use crate::trace::Trace;
+use crate::trace::TraceLine;
 
 pub struct Cluster<L: Ids> {
     pub nodes: BTreeMap<u64, Node<L>>,
@@ -71,9 +72,21 @@ impl<L: Ids> Cluster<L> {
         id
     }
 
+    /// Notes in the trace what happened to the cluster as a whole.
     pub fn say(&self, line: impl FnOnce() -> String) {
+        self.note(None, line);
+    }
+
+    /// Notes in the trace what happened to a node.
+    pub fn tell(&self, node: u64, line: impl FnOnce() -> String) {
+        self.note(Some(node), line);
+    }
+
+    fn note(&self, node: Option<u64>, line: impl FnOnce() -> String) {
         if let Some(trace) = &self.trace {
-            trace.borrow_mut().push(line());
+            let look = node.and_then(|id| self.nodes.get(&id)).map(|node| node.look(self.now_us));
+            let line = TraceLine { at_us: self.now_us, node, look, text: line() };
+            trace.borrow_mut().push(line);
         }
     }
 
@@ -144,7 +157,7 @@ impl<L: Ids> Cluster<L> {
             let entry = match born {
                 Born::Blank(log_id) => Entry { id: log_id, payload: Payload::Blank },
                 Born::Membership(log_id, membership) => {
-                    self.say(|| format!("{id} proposes {}", Members(&membership)));
+                    self.tell(id, || format!("{id} proposes {}", Members(&membership)));
                     Entry { id: log_id, payload: Payload::Config((*membership).clone()) }
                 }
             };
@@ -156,21 +169,21 @@ impl<L: Ids> Cluster<L> {
         match event {
             Event::Campaign { vote, pre } => {
                 let word = if pre { "asks for pre-votes" } else { "campaigns" };
-                self.say(|| format!("{id} {word} {}", vote.leader_id));
+                self.tell(id, || format!("{id} {word} {}", vote.leader_id));
             }
             Event::Leading(vote) => {
-                self.say(|| format!("{id} leads {}", vote.leader_id));
+                self.tell(id, || format!("{id} leads {}", vote.leader_id));
                 let log = self.node(id).replica.log().clone();
                 self.ghost.leads(id, &vote, &log);
             }
-            Event::SteppedDown(vote) => self.say(|| format!("{id} steps down for {vote}")),
+            Event::SteppedDown(vote) => self.tell(id, || format!("{id} steps down for {vote}")),
             Event::Truncated(index) => {
-                self.say(|| format!("{id} truncates from {index}"));
+                self.tell(id, || format!("{id} truncates from {index}"));
                 self.node_mut(id).clients.retain(|client| client.index < index);
             }
             Event::Installed(last) => {
                 self.tally.installed += 1;
-                self.say(|| format!("{id} installed {last}"));
+                self.tell(id, || format!("{id} installed {last}"));
                 let node = self.node_mut(id);
                 node.seen_committed = node.seen_committed.max(last.index + 1);
                 node.clients.retain(|client| client.index > last.index);
@@ -178,7 +191,7 @@ impl<L: Ids> Cluster<L> {
             }
             Event::Reverted { peer, .. } => panic!("I13: {id}: {peer} lost entries that no crash took"),
             Event::Contradiction(index) => panic!("I5: {id}: a leader contradicts the commit at {index}"),
-            Event::TransferAbandoned(to) => self.say(|| format!("{id} gives up the transfer to {to}")),
+            Event::TransferAbandoned(to) => self.tell(id, || format!("{id} gives up the transfer to {to}")),
         }
     }
 
@@ -247,7 +260,7 @@ impl<L: Ids> Cluster<L> {
         self.check_membership(id);
         let node = self.node(id);
         let commit = node.replica.committed().cloned();
-        self.say(|| format!("{id} commits {}", commit.unwrap()));
+        self.tell(id, || format!("{id} commits {}", commit.unwrap()));
     }
 
     /// I12: the membership that a node takes for committed is the last one that was, up to its own commit.
@@ -321,9 +334,9 @@ impl<L: Ids> Cluster<L> {
                 assert!(seen >= reading.floor, "{kind} saw {seen}, others {} before", reading.floor);
                 self.ghost.floor = self.ghost.floor.max(seen);
                 *(if reading.leased { &mut self.tally.leased } else { &mut self.tally.reads }) += 1;
-                self.say(|| format!("{id} reads up to {}", seen - 1));
+                self.tell(id, || format!("{id} reads up to {}", seen - 1));
             } else if lost {
-                self.say(|| format!("{id} fails a read"));
+                self.tell(id, || format!("{id} fails a read"));
             } else {
                 self.node_mut(id).reads.push(reading);
             }

@@ -30,14 +30,16 @@ impl<L: Ids> Cluster<L> {
         let envelope = self.net.remove(at);
         let cut = self.cut.contains(&(envelope.from, envelope.to));
         if !matches!(envelope.body, Body::Lost) && (cut || !self.node(envelope.to).up) {
-            self.say(|| format!("{}->{} {} is lost", envelope.from, envelope.to, envelope.body));
+            self.tell(envelope.to, || {
+                format!("{}->{} {} is lost", envelope.from, envelope.to, envelope.body)
+            });
             self.lose(envelope);
             return;
         }
         if !self.node(envelope.to).up {
             return;
         }
-        self.say(|| format!("{}->{} {}", envelope.from, envelope.to, envelope.body));
+        self.tell(envelope.to, || format!("{}->{} {}", envelope.from, envelope.to, envelope.body));
         let to = envelope.to;
         if envelope.body.is_request() {
             self.requested(envelope);

@@ -7,6 +7,7 @@ use quorate_core::Options;
 use quorate_core::Placed;
 use quorate_core::Read;
 use quorate_core::Replica;
+use quorate_core::ServerState;
 use quorate_core::Stored;
 use quorate_core::Time;
 use quorate_core::ids::Vote;
@@ -25,6 +26,7 @@ use crate::tier_a::wire::Id;
 use crate::tier_a::wire::Ids;
 use crate::tier_a::wire::Image;
 use crate::tier_a::wire::Payload;
+use crate::trace::Look;
 
 /// A clock that runs at its own rate from its own origin.
 #[derive(Clone, Copy, Debug, Default)]
@@ -199,6 +201,23 @@ impl<L: Ids> Node<L> {
             [.., committed, effective] => (committed.clone(), Some(effective.clone())),
             [committed] => (committed.clone(), None),
             [] => unreachable!("the state machine always has one"),
+        }
+    }
+
+    /// What a timeline shows of it.
+    pub fn look(&self, now_us: u64) -> Look {
+        let role = match self.replica.server_state() {
+            _ if !self.up => "down",
+            ServerState::Learner => "learner",
+            ServerState::Follower => "follower",
+            ServerState::Candidate => "candidate",
+            ServerState::Leader => "leader",
+        };
+        Look {
+            clock_us: self.clock.at(now_us).0.as_micros() as u64,
+            role,
+            term: self.replica.vote().leader_id.term(),
+            commit: next_index(self.replica.committed()),
         }
     }
 

@@ -74,8 +74,8 @@ impl<L: Ids> Stage<L> {
             }
             [] => {}
         }
-        let lines = self.trace.take();
-        lines.into_iter().filter(|line| !(quiet || brief && line.contains("->"))).collect()
+        let lines = self.trace.take().into_iter().map(|line| line.text);
+        lines.filter(|line| !(quiet || brief && line.contains("->"))).collect()
     }
 
     fn add_nodes(&mut self, count: u64, rest: &[&str]) {

@@ -193,7 +193,9 @@ impl<L: Ids> Chaos<L> {
         let droppable = !matches!(self.cluster.net[at].body, Body::Lost);
         if droppable && self.storm && self.dice.chance(self.faults.drop, 1000) {
             let envelope = self.cluster.net.remove(at);
-            self.cluster.say(|| format!("{}->{} {} is dropped", envelope.from, envelope.to, envelope.body));
+            self.cluster.tell(envelope.to, || {
+                format!("{}->{} {} is dropped", envelope.from, envelope.to, envelope.body)
+            });
             self.cluster.tally.dropped += 1;
             self.cluster.lose(envelope);
             return;
@@ -356,7 +358,7 @@ impl<L: Ids> Chaos<L> {
             let down = self.cluster.nodes.values().filter(|node| !node.up).map(|node| node.id);
             let down: Vec<u64> = down.collect();
             if let Some(id) = self.dice.pick(&down).copied() {
-                self.cluster.say(|| format!("{id} restarts"));
+                self.cluster.tell(id, || format!("{id} restarts"));
                 self.cluster.restart(id);
             }
         }
@@ -374,10 +376,10 @@ impl<L: Ids> Chaos<L> {
         let Some(id) = leader.or(writing).or_else(|| self.any_up()) else { return };
         let behind = self.cluster.node(id).behind.len() as u64;
         let keep = self.dice.below(behind + 1) as usize;
-        self.cluster.say(|| format!("{id} crashes, {keep} of {behind} writes kept"));
+        self.cluster.tell(id, || format!("{id} crashes, {keep} of {behind} writes kept"));
         self.cluster.crash(id, keep, self.faults.durable_state);
         if self.dice.chance(1, 3) {
-            self.cluster.say(|| format!("{id} restarts"));
+            self.cluster.tell(id, || format!("{id} restarts"));
             self.cluster.restart(id);
         }
     }
