@@ -9,6 +9,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 pub mod dice;
+pub mod linearizability;
 pub mod mutants;
 pub mod plan;
 pub mod run;
