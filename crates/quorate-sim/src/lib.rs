@@ -16,4 +16,6 @@ pub mod run;
 pub mod tally;
 pub mod tier;
 pub mod tier_a;
+#[cfg(feature = "library")]
+pub mod tier_b;
 pub mod trace;
