@@ -66,28 +66,22 @@ impl Admission {
 
     /// What this node says of itself.
     pub(crate) fn hello(&self, to: Option<&NodeTag>, purpose: Purpose) -> wire::Hello {
-        let to = to.map(|to| wire::NodeIdentity {
-            node_id: to.node_id.clone(),
-            uid: id_to_wire(to.uid),
-            ..Default::default()
-        });
-        let from = wire::NodeIdentity {
+        let from = PeerIdentity {
             node_id: self.identity.node_id.clone(),
-            uid: id_to_wire(Some(self.identity.uid)),
+            uid: self.identity.uid,
             incarnation: self.identity.incarnation,
-            boot: id_to_wire(Some(self.boot)),
+            boot: self.boot,
             address: self.identity.address.clone(),
         };
-        wire::Hello {
-            protocol_min: self.protocol.min,
-            protocol_max: self.protocol.max,
-            features: 0,
-            cluster_id: id_to_wire(self.roster.cluster_id()),
-            from: Some(from),
-            to,
-            purpose: if purpose == Purpose::Raft { 1 } else { 0 },
-            message_size_max: u64::try_from(self.message_size_max).unwrap_or(u64::MAX),
-        }
+        let introduction = Introduction {
+            protocol: self.protocol,
+            cluster_id: self.roster.cluster_id(),
+            from,
+            to: to.cloned(),
+            purpose,
+            message_size_max: self.message_size_max,
+        };
+        introduction.write()
     }
 
     /// Judges a node that dialed this one. A node without a cluster may join that of the dialer here.
@@ -327,17 +321,43 @@ fn duplicate(live: &PeerIdentity, refused: &PeerIdentity) -> HandshakeError {
     }
 }
 
-/// A Hello, read and checked for form.
-struct Introduction {
-    cluster_id: Option<u128>,
-    from: PeerIdentity,
-    to: Option<NodeTag>,
-    purpose: Purpose,
-    message_size_max: usize,
+/// What a Hello says, checked for form.
+pub(crate) struct Introduction {
+    pub(crate) protocol: VersionRange,
+    pub(crate) cluster_id: Option<u128>,
+    pub(crate) from: PeerIdentity,
+    pub(crate) to: Option<NodeTag>,
+    pub(crate) purpose: Purpose,
+    pub(crate) message_size_max: usize,
 }
 
 impl Introduction {
-    fn read(hello: wire::Hello) -> Result<Self, HandshakeError> {
+    pub(crate) fn write(self) -> wire::Hello {
+        let to = self.to.map(|to| wire::NodeIdentity {
+            node_id: to.node_id,
+            uid: id_to_wire(to.uid),
+            ..Default::default()
+        });
+        let from = wire::NodeIdentity {
+            node_id: self.from.node_id,
+            uid: id_to_wire(Some(self.from.uid)),
+            incarnation: self.from.incarnation,
+            boot: id_to_wire(Some(self.from.boot)),
+            address: self.from.address,
+        };
+        wire::Hello {
+            protocol_min: self.protocol.min,
+            protocol_max: self.protocol.max,
+            features: 0,
+            cluster_id: id_to_wire(self.cluster_id),
+            from: Some(from),
+            to,
+            purpose: if self.purpose == Purpose::Raft { 1 } else { 0 },
+            message_size_max: u64::try_from(self.message_size_max).unwrap_or(u64::MAX),
+        }
+    }
+
+    pub(crate) fn read(hello: wire::Hello) -> Result<Self, HandshakeError> {
         let malformed = |what: &str| HandshakeError::Malformed { what: what.to_string() };
         let from = hello.from.ok_or_else(|| malformed("no sender"))?;
         let from = PeerIdentity {
@@ -356,8 +376,14 @@ impl Introduction {
             (1, _) => Purpose::Raft,
             _ => return Err(malformed("unknown purpose")),
         };
-        let message_size_max = usize::try_from(hello.message_size_max).unwrap_or(usize::MAX);
-        Ok(Self { cluster_id: id_from_wire(&hello.cluster_id)?, from, to, purpose, message_size_max })
+        Ok(Self {
+            protocol: VersionRange { min: hello.protocol_min, max: hello.protocol_max },
+            cluster_id: id_from_wire(&hello.cluster_id)?,
+            from,
+            to,
+            purpose,
+            message_size_max: usize::try_from(hello.message_size_max).unwrap_or(usize::MAX),
+        })
     }
 }
 

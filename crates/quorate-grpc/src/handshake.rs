@@ -130,7 +130,7 @@ async fn finish_accept(
     }
 }
 
-async fn write_frame<W, M>(writer: &mut W, message: &M) -> Result<(), Failure>
+pub(crate) async fn write_frame<W, M>(writer: &mut W, message: &M) -> Result<(), Failure>
 where
     W: AsyncWrite + Unpin,
     M: Message,
@@ -148,7 +148,9 @@ where
     Ok(())
 }
 
-async fn read_frame<M: Message + Default>(reader: &mut (impl AsyncRead + Unpin)) -> Result<M, Failure> {
+pub(crate) async fn read_frame<M: Message + Default>(
+    reader: &mut (impl AsyncRead + Unpin),
+) -> Result<M, Failure> {
     read_magic(reader).await?;
     let length = usize::try_from(reader.read_u32().await?).unwrap_or(usize::MAX);
     if length > FRAME_LEN_MAX {

@@ -48,6 +48,9 @@ mod service;
 mod snapshot;
 mod snapshot_receive;
 mod snapshot_send;
+#[cfg(any(test, feature = "testing"))]
+#[doc(hidden)]
+pub mod testing;
 mod transport;
 
 #[cfg(test)]

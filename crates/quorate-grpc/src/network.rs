@@ -190,8 +190,7 @@ where
     {
         let ttl = option.hard_ttl();
         let answer = async {
-            let payload = codec::encode("a request", question)?;
-            let request = bounded(message(payload), ttl);
+            let request = bounded(write_message("a request", question)?, ttl);
             let answer = self.peer.request(LaneKind::Control, ttl, |link| send(link, request)).await?;
             read_message(&answer)
         };
@@ -340,8 +339,12 @@ impl<C: RaftTypeConfig> Answers<C> {
 }
 
 /// A value of the library as a message.
-pub(crate) fn message(payload: bytes::Bytes) -> wire::Message {
-    wire::Message { encoding: codec::ENCODING, group: 0, payload }
+pub(crate) fn write_message<T: Serialize>(
+    what: &'static str,
+    value: &T,
+) -> Result<wire::Message, TransportError> {
+    let payload = codec::encode(what, value)?;
+    Ok(wire::Message { encoding: codec::ENCODING, group: 0, payload })
 }
 
 pub(crate) fn read_message<T: DeserializeOwned>(message: &wire::Message) -> Result<T, TransportError> {

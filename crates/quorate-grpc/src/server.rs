@@ -20,11 +20,10 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::admission::{Purpose, RequestKind, Session};
 use crate::append::{self, Inbound, Window};
-use crate::codec;
 use crate::error::{HandshakeError, TransportError};
 use crate::handshake::{self, Failure};
 use crate::io::{Guarded, Incoming};
-use crate::network::{message, read_message};
+use crate::network::{read_message, write_message};
 use crate::peer::{CONNECTION_WINDOW, STREAM_WINDOW};
 use crate::service::{CallHandler, Caller, PeerService};
 use crate::snapshot::SnapshotFiles;
@@ -354,6 +353,5 @@ where
     A: Serialize,
 {
     let value = result.map_err(|fatal| TransportError::Stopped { message: fatal.to_string() }.to_status())?;
-    let payload = codec::encode("an answer", &value).map_err(|error| error.to_status())?;
-    Ok(Response::new(message(payload)))
+    write_message("an answer", &value).map(Response::new).map_err(|error| error.to_status())
 }

@@ -7,7 +7,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use quorate::RaftTypeConfig;
-use quorate::raft::SnapshotResponse;
 use quorate::storage::{Snapshot, SnapshotMeta};
 use quorate::type_config::alias::VoteOf;
 use quorate::type_config::alias::{CommittedLeaderIdOf, SnapshotMetaOf};
@@ -17,7 +16,7 @@ use tonic::Streaming;
 
 use crate::codec;
 use crate::error::TransportError;
-use crate::network::message;
+use crate::network::write_message;
 use crate::service::PeerService;
 use crate::snapshot::{SnapshotFiles, SnapshotSink};
 use crate::transport::Inner;
@@ -105,10 +104,7 @@ where
             Some(wire::snapshot_up::Part::Header(header)) => header,
             _ => return Err(malformed("a snapshot without a header")),
         };
-        codec::check_encoding(header.encoding)?;
-        codec::check_group(header.group)?;
-        let vote: VoteOf<C> = codec::decode("a vote", &header.vote)?;
-        let meta: SnapshotMetaOf<C> = codec::decode("the meta data of a snapshot", &header.meta)?;
+        let (vote, meta) = read_header::<C>(&header)?;
         let (size, max) = (header.length, self.inner.options.snapshot_size_max);
         if size > max {
             let (size, max) =
@@ -233,7 +229,7 @@ where
         tokio::spawn(async move {
             let installed = raft.install_full_snapshot(vote, Snapshot { meta, snapshot }).await;
             let answer: Result<wire::Message, TransportError> = match installed {
-                Ok(response) => encode_response::<C>(&response),
+                Ok(response) => write_message("an answer", &response),
                 Err(fatal) => Err(TransportError::Stopped { message: fatal.to_string() }),
             };
             let _ = sender.send(Some(answer));
@@ -305,7 +301,23 @@ where
     }
 }
 
-fn check_chunk(chunk: &wire::SnapshotChunk, received: u64, length: u64) -> Result<(), TransportError> {
+/// The sender's vote, and what the snapshot is.
+pub(crate) fn read_header<C: RaftTypeConfig>(
+    header: &wire::SnapshotHeader,
+) -> Result<(VoteOf<C>, SnapshotMetaOf<C>), TransportError> {
+    codec::check_encoding(header.encoding)?;
+    codec::check_group(header.group)?;
+    let vote = codec::decode("a vote", &header.vote)?;
+    let meta = codec::decode("the meta data of a snapshot", &header.meta)?;
+    Ok((vote, meta))
+}
+
+/// Whether a piece is the one that comes after `received` of `length` bytes, and whole.
+pub(crate) fn check_chunk(
+    chunk: &wire::SnapshotChunk,
+    received: u64,
+    length: u64,
+) -> Result<(), TransportError> {
     let size = u64::try_from(chunk.data.len()).unwrap_or(u64::MAX);
     if chunk.offset != received || size == 0 || size > length.saturating_sub(received) {
         let what = format!("a piece of {size} bytes at {} instead of {received} of {length}", chunk.offset);
@@ -320,12 +332,6 @@ fn check_chunk(chunk: &wire::SnapshotChunk, received: u64, length: u64) -> Resul
         });
     }
     Ok(())
-}
-
-fn encode_response<C: RaftTypeConfig>(
-    response: &SnapshotResponse<C>,
-) -> Result<wire::Message, TransportError> {
-    codec::encode("an answer", response).map(message)
 }
 
 /// A sender that does not listen any more is noticed elsewhere.

@@ -63,16 +63,8 @@ impl<F: SnapshotFiles> Transfer<F> {
         });
         let (source, checksum, _data) = opened.await?;
         let length = source.length();
-        let header = wire::SnapshotHeader {
-            encoding: codec::ENCODING,
-            group: 0,
-            vote: self.vote.clone(),
-            meta: self.meta.clone(),
-            length,
-            checksum,
-        };
         let (pieces, receiver) = mpsc::channel(PIECES_WAITING_MAX);
-        let first = wire::SnapshotUp { part: Some(wire::snapshot_up::Part::Header(header)) };
+        let first = header(self.vote.clone(), self.meta.clone(), length, checksum);
         if pieces.try_send(first).is_err() {
             return Err(lost("the transfer could not begin").into());
         }
@@ -138,10 +130,7 @@ impl<F: SnapshotFiles> Transfer<F> {
             })
             .await?;
             source = returned;
-            let checksum = crc32c::crc32c(&data);
-            let chunk = wire::SnapshotChunk { offset, data: data.into(), checksum };
-            let piece = wire::SnapshotUp { part: Some(wire::snapshot_up::Part::Chunk(chunk)) };
-            if pieces.send(piece).await.is_err() {
+            if pieces.send(piece(offset, data.into())).await.is_err() {
                 // The stream is over; its other half tells why.
                 return Ok(());
             }
@@ -160,16 +149,33 @@ impl<F: SnapshotFiles> Transfer<F> {
             Ok(message) => message.map_err(|status| TransportError::from_status(&status))?,
             Err(_) => return Err(TransportError::TimedOut(self.stall)),
         };
-        match message.and_then(|message| message.part) {
-            Some(wire::snapshot_down::Part::Received(bytes)) => Ok(Answer::Received(bytes)),
-            Some(wire::snapshot_down::Part::Installing(_)) => Ok(Answer::Installing),
-            Some(wire::snapshot_down::Part::Done(message)) => Ok(Answer::Done(message)),
-            None => Err(lost("the receiver left without an answer")),
-        }
+        read_answer(message)
     }
 }
 
-enum Answer {
+/// What a transfer begins with; `vote` and `meta` are encoded already.
+pub(crate) fn header(vote: Bytes, meta: Bytes, length: u64, checksum: u32) -> wire::SnapshotUp {
+    let header = wire::SnapshotHeader { encoding: codec::ENCODING, group: 0, vote, meta, length, checksum };
+    wire::SnapshotUp { part: Some(wire::snapshot_up::Part::Header(header)) }
+}
+
+/// The piece of the content that begins at `offset`.
+pub(crate) fn piece(offset: u64, data: Bytes) -> wire::SnapshotUp {
+    let chunk = wire::SnapshotChunk { offset, checksum: crc32c::crc32c(&data), data };
+    wire::SnapshotUp { part: Some(wire::snapshot_up::Part::Chunk(chunk)) }
+}
+
+pub(crate) fn read_answer(message: Option<wire::SnapshotDown>) -> Result<Answer, TransportError> {
+    match message.and_then(|message| message.part) {
+        Some(wire::snapshot_down::Part::Received(bytes)) => Ok(Answer::Received(bytes)),
+        Some(wire::snapshot_down::Part::Installing(_)) => Ok(Answer::Installing),
+        Some(wire::snapshot_down::Part::Done(message)) => Ok(Answer::Done(message)),
+        None => Err(lost("the receiver left without an answer")),
+    }
+}
+
+/// What the receiver says.
+pub(crate) enum Answer {
     Received(u64),
     Installing,
     Done(wire::Message),
