@@ -4,6 +4,7 @@
 //! found and printed what is wrong, and `Err` when it could not do its work.
 
 mod lines;
+mod paths;
 mod repo;
 mod source;
 mod tidy;

@@ -5,6 +5,8 @@
 
 use std::ops::Range;
 
+use crate::paths::{self, NamedPath};
+
 /// A Rust file with its code and its comments apart, line for line.
 pub(crate) struct Source {
     /// The code of each line; comments, and what strings hold, are blanks.
@@ -17,6 +19,8 @@ pub(crate) struct Source {
     pub(crate) test_modules: Vec<String>,
     /// Each function with a body.
     pub(crate) functions: Vec<Function>,
+    /// Each path that the product's code names, imports included.
+    pub(crate) paths: Vec<NamedPath>,
 }
 
 /// Where a function stands, from the line of its `fn` to that of its closing brace; lines count from 0.
@@ -36,9 +40,13 @@ impl Source {
             test: vec![all_test; code.len()],
             test_modules: Vec::new(),
             functions: functions(&tokens),
+            paths: Vec::new(),
             code,
         };
         source.mark_tests(&tokens);
+        // What a test imports says nothing about the names that the product uses.
+        let product: Vec<Token> = tokens.into_iter().filter(|token| !source.is_test(token.line)).collect();
+        source.paths = paths::named(&product);
         source
     }
 
@@ -99,12 +107,12 @@ pub(crate) fn has_word(line: &str, word: &str) -> bool {
 }
 
 /// A word, or a single other character, of the code.
-struct Token {
-    text: String,
-    line: usize,
+pub(crate) struct Token {
+    pub(crate) text: String,
+    pub(crate) line: usize,
 }
 
-fn tokens(code: &str) -> Vec<Token> {
+pub(crate) fn tokens(code: &str) -> Vec<Token> {
     let mut tokens: Vec<Token> = Vec::new();
     for (line, text) in code.lines().enumerate() {
         let mut word = String::new();
@@ -145,7 +153,8 @@ fn attribute(tokens: &[Token], start: usize) -> Option<Attribute> {
     let end = group_end(tokens, open);
     let words: Vec<&str> = (open + 1..end).map(at).collect();
     let is_test = match words.split_first() {
-        Some((&"cfg", rest)) => rest.contains(&"test") && !rest.contains(&"not"),
+        // `any(test, feature = "…")` is there without the tests too.
+        Some((&"cfg", rest)) => rest.contains(&"test") && !rest.contains(&"not") && !rest.contains(&"any"),
         Some((&"cfg_attr", _)) | None => false,
         // `#[test]`, `#[tokio::test(…)]`: the last word of the path.
         Some(_) => words.iter().take_while(|word| !matches!(**word, "(" | "=" | "]")).last() == Some(&"test"),
@@ -394,6 +403,8 @@ mod tests {
         assert_eq!(Source::parse(text, false).test, [false, true, true, true, true, false, true, true]);
         let other = "#[cfg(not(test))]\nfn a() {}\n#[cfg_attr(test, derive(Debug))]\nstruct B;\n";
         assert_eq!(Source::parse(other, false).test, [false; 4]);
+        let shared = "#[cfg(any(test, feature = \"testing\"))]\nmod a;\n";
+        assert_eq!(Source::parse(shared, false).test, [false; 2]);
         assert_eq!(Source::parse("#![cfg(test)]\nfn a() {}\n", false).test, [true; 2]);
     }
 

@@ -5,6 +5,7 @@
 
 mod core;
 mod crates;
+mod determinism;
 mod files;
 mod names;
 mod words;
@@ -20,7 +21,8 @@ pub(crate) struct Rule {
     check: fn(&Repo, &mut Findings),
 }
 
-const TABLES: &[&[Rule]] = &[files::RULES, names::RULES, words::RULES, crates::RULES, core::RULES];
+const TABLES: &[&[Rule]] =
+    &[files::RULES, names::RULES, words::RULES, crates::RULES, core::RULES, determinism::RULES];
 
 /// What one rule has found.
 #[derive(Default)]

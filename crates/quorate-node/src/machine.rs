@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::{Stream, StreamExt as _};
 use quorate::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
+use quorate::type_config::TypeConfigExt as _;
 use quorate::{OptionalSend, Snapshot, SnapshotMeta};
-use tokio::task::spawn_blocking;
 
 use crate::config::{LogId, NodeConfig, SnapshotMetaOf, SnapshotOf, StoredMembership};
 use crate::shared::{Frozen, Position, Shared, invalid};
@@ -54,7 +54,7 @@ impl<S: StateMachine> RaftStateMachine<NodeConfig> for Machine<S> {
 
     async fn install_snapshot(&mut self, meta: &SnapshotMetaOf, snapshot: SnapshotFile) -> io::Result<()> {
         let (shared, snapshots, expected) = (self.shared.clone(), self.snapshots.clone(), meta.last_log_id);
-        let installed = spawn_blocking(move || {
+        let installed = NodeConfig::spawn_blocking(move || {
             // Durable first: the library drops the log that this snapshot stands for once this returns.
             let stored = snapshots.keep(snapshot)?;
             shared.install(expected, &mut stored.read())
@@ -80,7 +80,7 @@ impl<S: StateMachine> RaftSnapshotBuilder<NodeConfig> for Builder<S> {
         let frozen = self.frozen.lock().unwrap_or_else(PoisonError::into_inner).take();
         let frozen = frozen.ok_or_else(|| invalid("this snapshot was built already"))?;
         let snapshots = self.snapshots.clone();
-        let built = spawn_blocking(move || {
+        let built = NodeConfig::spawn_blocking(move || {
             let position = frozen.position.clone();
             let mut writer = snapshots.begin()?;
             frozen.write(&mut writer)?;
