@@ -152,8 +152,11 @@ impl<L: RaftLeaderId> Replica<L> {
         let term = self.vote.leader_id.term();
         // The last term there is cannot be outbid, and a full log cannot take a leader's first entry.
         let has_room = term.next() > term && self.log.next_index() < u64::MAX;
+        // I6: whoever lacks what is committed cannot lead. A voter that lost its disk could, while it gets its log back:
+        // by an old membership in there, it may be a quorum of its own.
+        let lacks = next_index(self.leader_commit.as_ref()) > self.log.next_index();
         let committed = &self.memberships.committed().membership;
-        has_room && (self.effective().is_voter(&self.id) || committed.is_voter(&self.id))
+        has_room && !lacks && (self.effective().is_voter(&self.id) || committed.is_voter(&self.id))
     }
 
     /// The first term in which this node could lead without putting its log in disorder: beyond that of its last entry,

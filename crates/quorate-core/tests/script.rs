@@ -1,7 +1,7 @@
 //! Runs every text script under `tests/scripts`: commands, then `----`, then the trace that they are to leave.
 //!
 //! `REWRITE=1 cargo test -p quorate-core --test script` writes the traces anew; read the difference before you keep it.
-//! The commands are listed in `crates/quorate-sim/src/script.rs`.
+//! The commands are listed in `crates/quorate-sim/src/tier_a/script.rs`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::fs;

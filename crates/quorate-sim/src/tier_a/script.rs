@@ -8,12 +8,16 @@
 //!   `purge 1 8`;
 //! - one effect: `write 1 [n]`, `flush 1 [n]`, `apply 1`, `install 1`, `build 1`, `send 1->2`, `timeout 1`,
 //!   `take-over 1`, `read-for 1->2` and then `send-read 1` or `fail-read 1`; all of a node's: `work 1`;
-//! - messages: `net`, `deliver 1->2 [n]`, `drop 1->2`, `duplicate 1->2`, `delay 1->2`;
-//! - faults: `crash 1 [keep=n] [state]`, `restart 1`, `hang 1` (its disk), `partition (1,2)`, `cut 1->2`, `heal`;
-//! - time: `pass 50` passes, `tick 50` passes and wakes who is due, `run 500` passes with everything that follows, `stabilize` does all
-//!   there is to do now;
-//! - looks: `status`, `log 1`, `peers 1`, `quorum …`. `quiet` before a command hides its trace,
-//!   `brief` the messages in it.
+//! - messages: `net`, `deliver 1->2 [n]`, `drop 1->2`, `duplicate 1->2`, `delay 1->2`, and `hold 1->2`, which keeps the
+//!   oldest one back until `release`;
+//! - faults: `crash 1 [keep=n] [state]`, `restart 1`, `wipe 1` (crashes, and loses its disk), `hang 1` (its disk),
+//!   `clock 1 -40000` (parts in a million by which it runs fast; before time passes), `partition (1,2)`, `cut 1->2`,
+//!   `heal`;
+//! - time: `pass 50` passes, `tick 50` passes and wakes who is due, `run 500` passes with everything that follows,
+//!   `stabilize` does all there is to do now; `run 500 (2,3)` and `stabilize (2,3)` with these nodes alone, while the
+//!   others stand still and what is sent to them waits;
+//! - looks: `status`, `log 1`, `peers 1`, `image 1` (its snapshot), `quorum …`. `quiet` before a command hides its
+//!   trace, `brief` the messages in it.
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -28,6 +32,10 @@ use crate::tier_a::Ids;
 use crate::tier_a::Std;
 use crate::tier_a::bars;
 use crate::tier_a::cluster::Cluster;
+use crate::tier_a::wire::Body;
+use crate::tier_a::wire::Disk;
+use crate::tier_a::wire::Envelope;
+use crate::tier_a::wire::Image;
 use crate::tier_a::wire::Members;
 use crate::tier_a::wire::Opt;
 use crate::trace::Trace;
@@ -41,12 +49,14 @@ pub enum Script {
 /// The cluster of a script, once it has nodes.
 pub struct Stage<L: Ids> {
     cluster: Option<Cluster<L>>,
+    /// Messages that are kept back.
+    held: Vec<Envelope<L>>,
     trace: Trace,
 }
 
 impl<L: Ids> Default for Stage<L> {
     fn default() -> Self {
-        Self { cluster: None, trace: Trace::default() }
+        Self { cluster: None, held: Vec::new(), trace: Trace::default() }
     }
 }
 
@@ -65,7 +75,8 @@ impl<L: Ids> Stage<L> {
             ["vote-quorum", rest @ ..] => return bars::draw_vote(rest),
             [name, rest @ ..] => {
                 let cluster = self.cluster.as_mut().expect("add-nodes comes first");
-                let known = cluster.effect(name, rest)
+                let known = hold(&mut self.held, &mut cluster.net, name, rest)
+                    || cluster.effect(name, rest)
                     || cluster.demand(name, rest)
                     || cluster.message(name, rest)
                     || cluster.mishap(name, rest)
@@ -87,6 +98,20 @@ impl<L: Ids> Stage<L> {
     }
 }
 
+/// Keeps the oldest message of a link back, or lets all go on that were.
+fn hold<L: Ids>(held: &mut Vec<Envelope<L>>, net: &mut Vec<Envelope<L>>, name: &str, rest: &[&str]) -> bool {
+    match name {
+        "hold" => {
+            let way = link(rest[0]);
+            let at = net.iter().position(|envelope| (envelope.from, envelope.to) == way);
+            held.push(net.remove(at.expect("there is such a message")));
+        }
+        "release" => net.append(held),
+        _ => return false,
+    }
+    true
+}
+
 fn options(rest: &[&str]) -> Options {
     let mut options =
         Options { heartbeat_min_interval: Duration::ZERO, snapshot_after: None, ..Options::default() };
@@ -99,6 +124,7 @@ fn options(rest: &[&str]) -> Options {
             "send-unflushed" => options.send_unflushed = true,
             "no-restore" => options.restore_leader = false,
             "no-finish" => options.finish_joint = false,
+            "allow-reversion" => options.allow_log_reversion = true,
             "payload" => options.payload_entries_max = number(),
             "inflight" => options.inflight_entries_max = number(),
             "snapshot-after" => options.snapshot_after = Some(number()),
@@ -246,12 +272,24 @@ impl<L: Ids> Cluster<L> {
                 self.crash(id, keep, rest.contains(&"state"));
             }
             "restart" => self.restart(id),
+            "wipe" => {
+                self.crash(id, 0, false);
+                let node = self.node_mut(id);
+                (node.durable, node.snapshot) = (Disk::empty(), None);
+            }
+            "clock" => self.node_mut(id).clock.drift_ppm = rest[1].parse().unwrap(),
             "hang" => self.node_mut(id).disk_hangs = true,
             "partition" => self.partition(&sets(rest[0]).remove(0)),
             "cut" => drop(self.cut.insert(link(rest[0]))),
             "heal" => self.heal(),
-            "stabilize" => self.stabilize(),
-            "run" => self.run(id),
+            "stabilize" => match rest.first() {
+                Some(some) => self.stabilize_among(&sets(some).remove(0)),
+                None => self.stabilize(),
+            },
+            "run" => match rest.get(1) {
+                Some(some) => self.run_among(id, &sets(some).remove(0)),
+                None => self.run(id),
+            },
             "pass" => self.now_us += id * 1000,
             "tick" => {
                 self.now_us += id * 1000;
@@ -264,6 +302,40 @@ impl<L: Ids> Cluster<L> {
             _ => return false,
         }
         true
+    }
+
+    /// As [`stabilize`](Self::stabilize), while all other nodes stand still.
+    fn stabilize_among(&mut self, some: &BTreeSet<u64>) {
+        for _ in 0..10_000 {
+            let mut did = false;
+            for id in some {
+                did |= self.work(*id);
+            }
+            let here = |envelope: &Envelope<L>| {
+                let from = some.contains(&envelope.from) || matches!(envelope.body, Body::Lost);
+                from && some.contains(&envelope.to)
+            };
+            for _ in 0..self.net.iter().filter(|envelope| here(envelope)).count() {
+                let at = self.net.iter().position(here).expect("each is delivered once");
+                self.deliver(at);
+                did = true;
+            }
+            if !did {
+                return;
+            }
+        }
+        panic!("I18: a storm of messages that does not end");
+    }
+
+    /// As [`run`](Self::run), while all other nodes stand still.
+    fn run_among(&mut self, ms: u64, some: &BTreeSet<u64>) {
+        for _ in 0..ms.div_ceil(5) {
+            self.now_us += 5_000;
+            for id in some.iter().filter(|id| self.nodes[id].up).copied().collect::<Vec<_>>() {
+                self.timeout(id);
+            }
+            self.stabilize_among(some);
+        }
     }
 
     /// What can be seen.
@@ -283,6 +355,14 @@ impl<L: Ids> Cluster<L> {
                 let durable = show(node.durable.entries.iter().map(|entry| entry.id.to_string()).collect());
                 self.say(|| format!("{id} sees  {seen}"));
                 self.say(|| format!("{id} keeps {durable}"));
+            }
+            "image" => {
+                let show = |image: &Image<L>| {
+                    let (members, at) = (&image.membership.membership, image.membership.log_id.as_ref());
+                    format!("up to {}, with {} of {}", Opt(image.last.as_ref()), Members(members), Opt(at))
+                };
+                let image = self.node(id).snapshot.as_ref().map_or("none".to_string(), show);
+                self.say(|| format!("{id} has a snapshot {image}"));
             }
             "peers" => {
                 let Some(leader) = self.node(id).replica.leading() else { return true };
