@@ -11,7 +11,7 @@ const ENVELOPE: u8 = 1;
 
 /// A command of the application in its envelope, as the log and the network carry it.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Command {
+pub struct Command {
     version: u8,
     /// The client and the number of its request: the place for suppressing duplicates. Not used yet.
     session: Option<(u128, u64)>,
@@ -19,12 +19,17 @@ pub(crate) struct Command {
 }
 
 impl Command {
-    pub(crate) fn new(payload: Bytes) -> Self {
+    /// Puts an encoded command into an envelope.
+    pub fn new(payload: Bytes) -> Self {
         Self { version: ENVELOPE, session: None, payload }
     }
 
     /// Reads the command of the application.
-    pub(crate) fn decode<T: DeserializeOwned>(&self) -> Result<T, String> {
+    ///
+    /// # Errors
+    ///
+    /// Says what is wrong with it: a newer envelope, or bytes that are no such command.
+    pub fn decode<T: DeserializeOwned>(&self) -> Result<T, String> {
         if self.version > ENVELOPE {
             return Err(format!("envelope version {} is newer than {ENVELOPE}", self.version));
         }
@@ -46,15 +51,23 @@ impl fmt::Debug for Command {
 
 /// What applying an entry answers: the encoded response to a command; nothing to an entry of the library's own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Reply(pub(crate) Bytes);
+pub struct Reply(pub Bytes);
 
 /// Encodes what the application gave.
-pub(crate) fn encode<T: Serialize>(value: &T) -> Result<Bytes, String> {
+///
+/// # Errors
+///
+/// What its serde implementation says.
+pub fn encode<T: Serialize>(value: &T) -> Result<Bytes, String> {
     postcard::to_stdvec(value).map(Bytes::from).map_err(|error| error.to_string())
 }
 
 /// Decodes all of `bytes`; what is left over is an error, as it would be lost.
-pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
+///
+/// # Errors
+///
+/// Says what is wrong with the bytes.
+pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
     match postcard::take_from_bytes(bytes) {
         Ok((value, [])) => Ok(value),
         Ok((_, rest)) => Err(format!("{} bytes are left over", rest.len())),

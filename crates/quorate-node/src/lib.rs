@@ -61,6 +61,8 @@
 //!
 //! Nodes must be started inside of a Tokio runtime with time and I/O enabled, on several threads for anything serious.
 #![forbid(unsafe_code)]
+// What the simulator uses can be reached with the feature `testing` only.
+#![cfg_attr(not(feature = "testing"), allow(unreachable_pub))]
 
 mod ask;
 mod builder;
@@ -101,6 +103,17 @@ pub use member::{ClusterId, Member, NodeId, Uid};
 pub use node::Node;
 pub use state_machine::StateMachine;
 pub use status::{MemberKind, MemberStatus, Members, PeerCounters, Role, Status, Tombstone};
+
+/// What a node keeps its state in, for the simulator.
+#[cfg(feature = "testing")]
+#[doc(hidden)]
+pub mod testing {
+    pub use crate::command::{Command, Reply, decode, encode};
+    pub use crate::config::NodeTypes;
+    pub use crate::machine::Machine;
+    pub use crate::shared::{Position, Roll, Shared};
+    pub use crate::snapshots::{SnapshotFile, Snapshots, Stored};
+}
 
 /// The README's example is compiled and run like any other.
 #[cfg(doctest)]

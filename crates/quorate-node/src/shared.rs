@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use crate::command::{Reply, decode, encode};
-use crate::config::{Entry, EntryPayload, LogId, StoredMembership};
+use crate::config::{EntryPayload, LogId, NodeConfig, NodeTypes, StoredMembership};
 use crate::member::NodeId;
 use crate::state_machine::StateMachine;
 use crate::status::Tombstone;
@@ -22,77 +22,88 @@ const SNAPSHOT_HEADER_BYTES_MAX: u32 = 16 * 1024 * 1024;
 
 /// The replicated state, shared between the library that applies and the callers that read.
 #[derive(Debug)]
-pub(crate) struct Shared<S> {
-    state: RwLock<State<S>>,
+pub struct Shared<S, C: NodeTypes = NodeConfig> {
+    state: RwLock<State<S, C>>,
     /// The members and the removed as of the state, readable without waiting for a command that is applied.
-    roll: RwLock<Arc<Roll>>,
+    roll: RwLock<Arc<Roll<C>>>,
     /// The next index to apply: one more than the last that was applied; 0 at first.
     applied_next: watch::Sender<u64>,
 }
 
 /// The state and what belongs to it at one log index.
 #[derive(Debug)]
-pub(crate) struct State<S> {
-    pub(crate) machine: S,
-    pub(crate) position: Position,
+pub struct State<S, C: NodeTypes = NodeConfig> {
+    /// The user's part.
+    pub machine: S,
+    /// How far it has come.
+    pub position: Position<C>,
 }
 
 /// Where in the log a state is, and what the log said up to there about the members.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Position {
-    pub(crate) applied: Option<LogId>,
-    pub(crate) roll: Arc<Roll>,
+#[serde(bound = "")]
+pub struct Position<C: NodeTypes = NodeConfig> {
+    /// The last entry that is applied.
+    pub applied: Option<LogId<C>>,
+    /// The members and the removed as of there.
+    pub roll: Arc<Roll<C>>,
 }
 
 /// Who is a member, and who was.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Roll {
-    pub(crate) membership: StoredMembership,
-    pub(crate) tombstones: BTreeMap<NodeId, Tombstone>,
+#[serde(bound = "")]
+pub struct Roll<C: NodeTypes = NodeConfig> {
+    /// The newest membership that is applied.
+    pub membership: StoredMembership<C>,
+    /// Those who were members once.
+    pub tombstones: BTreeMap<NodeId, Tombstone>,
 }
 
 /// A view of the state for a snapshot.
-pub(crate) struct Frozen<S: StateMachine> {
-    pub(crate) position: Position,
+pub(crate) struct Frozen<S: StateMachine, C: NodeTypes = NodeConfig> {
+    /// Where it was taken.
+    pub(crate) position: Position<C>,
     machine: S::Frozen,
 }
 
-impl<S: StateMachine> Shared<S> {
-    pub(crate) fn new(machine: S) -> Arc<Self> {
+impl<S: StateMachine, C: NodeTypes> Shared<S, C> {
+    /// The state of a node that has applied nothing.
+    pub fn new(machine: S) -> Arc<Self> {
         let state = RwLock::new(State { machine, position: Position::default() });
         Arc::new(Self { state, roll: RwLock::default(), applied_next: watch::Sender::new(0) })
     }
 
     /// The members and the removed, as of the last applied entry.
-    pub(crate) fn roll(&self) -> Arc<Roll> {
+    pub fn roll(&self) -> Arc<Roll<C>> {
         self.roll.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn publish(&self, roll: &Arc<Roll>) {
+    fn publish(&self, roll: &Arc<Roll<C>>) {
         *self.roll.write().unwrap_or_else(PoisonError::into_inner) = roll.clone();
     }
 
-    pub(crate) fn read(&self) -> RwLockReadGuard<'_, State<S>> {
+    /// The state, which does not change while the guard is held.
+    pub fn read(&self) -> RwLockReadGuard<'_, State<S, C>> {
         self.state.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, State<S>> {
+    fn write(&self) -> RwLockWriteGuard<'_, State<S, C>> {
         self.state.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The index of the last applied entry.
-    pub(crate) fn applied(&self) -> Option<u64> {
+    pub fn applied(&self) -> Option<u64> {
         self.applied_next.borrow().checked_sub(1)
     }
 
     /// Waits until the entry at `index` is applied. Cancellation safe.
-    pub(crate) async fn wait_applied(&self, index: u64) {
+    pub async fn wait_applied(&self, index: u64) {
         // The sender lives as long as self, so the wait can only end with the index.
         let _ = self.applied_next.subscribe().wait_for(|next| *next > index).await;
     }
 
     /// Applies one entry, and tells the readers that wait for it.
-    pub(crate) fn apply(&self, entry: Entry) -> io::Result<Reply> {
+    pub(crate) fn apply(&self, entry: C::Entry) -> io::Result<Reply> {
         let mut state = self.write();
         let state = &mut *state;
         let index = entry.log_id.index;
@@ -110,7 +121,7 @@ impl<S: StateMachine> Shared<S> {
                 Reply(encode(&response).map_err(invalid)?)
             }
             EntryPayload::Membership(membership) => {
-                let membership = StoredMembership::new(Some(entry.log_id), membership);
+                let membership = StoredMembership::<C>::new(Some(entry.log_id.clone()), membership);
                 state.position.roll = Arc::new(state.position.roll.followed_by(membership));
                 self.publish(&state.position.roll);
                 Reply(Bytes::new())
@@ -121,14 +132,14 @@ impl<S: StateMachine> Shared<S> {
         Ok(reply)
     }
 
-    pub(crate) fn freeze(&self) -> Frozen<S> {
+    pub(crate) fn freeze(&self) -> Frozen<S, C> {
         let state = self.read();
         Frozen { position: state.position.clone(), machine: state.machine.freeze() }
     }
 
     /// Reads a snapshot, and takes its state over in one step when it was read whole. Blocks.
-    pub(crate) fn install(&self, expected: Option<LogId>, input: &mut dyn Read) -> io::Result<()> {
-        let position = read_header(input)?;
+    pub(crate) fn install(&self, expected: Option<LogId<C>>, input: &mut dyn Read) -> io::Result<()> {
+        let position: Position<C> = read_header(input)?;
         if position.applied != expected {
             let found = position.applied;
             return Err(invalid(format!(
@@ -147,10 +158,10 @@ impl<S: StateMachine> Shared<S> {
     }
 }
 
-impl Roll {
+impl<C: NodeTypes> Roll<C> {
     /// The roll after a new membership: the members that are in it no more are buried.
-    fn followed_by(&self, membership: StoredMembership) -> Self {
-        let index = membership.log_id().map_or(0, |log_id| log_id.index);
+    fn followed_by(&self, membership: StoredMembership<C>) -> Self {
+        let index = membership.log_id().as_ref().map_or(0, |log_id| log_id.index);
         let present: BTreeSet<NodeId> = membership.nodes().map(|(id, _)| *id).collect();
         let gone = self.membership.nodes().filter(|(id, _)| !present.contains(id));
         let buried = gone.map(|(id, member)| (*id, Tombstone { id: *id, uid: member.uid, index }));
@@ -159,7 +170,7 @@ impl Roll {
     }
 }
 
-impl<S: StateMachine> Frozen<S> {
+impl<S: StateMachine, C: NodeTypes> Frozen<S, C> {
     /// Writes the snapshot: what belongs to this crate, then the user's part. Blocks.
     pub(crate) fn write(self, out: &mut dyn Write) -> io::Result<()> {
         let header = encode(&self.position).map_err(invalid)?;
@@ -172,7 +183,7 @@ impl<S: StateMachine> Frozen<S> {
 }
 
 /// Reads the part of a snapshot that belongs to this crate, and leaves `input` at the user's part.
-pub(crate) fn read_header(input: &mut dyn Read) -> io::Result<Position> {
+pub(crate) fn read_header<C: NodeTypes>(input: &mut dyn Read) -> io::Result<Position<C>> {
     let found = read_u32(input)?;
     if found != SNAPSHOT_FORMAT {
         return Err(invalid(format!(
@@ -210,10 +221,13 @@ fn unpanicked<T>(run: impl FnOnce() -> T) -> Result<T, String> {
 #[cfg(test)]
 mod tests {
     use quorate::Membership;
+    use quorate::type_config::alias::EntryOf;
 
     use super::*;
     use crate::command::Command;
     use crate::member::{Member, Uid};
+
+    type Entry = EntryOf<NodeConfig>;
 
     #[derive(Debug, Default, PartialEq)]
     struct Sum(u64);
@@ -246,7 +260,7 @@ mod tests {
 
     fn entry(index: u64, payload: EntryPayload) -> Entry {
         let leader_id = quorate::vote::leader_id_adv::LeaderId { term: 1, node_id: 1 };
-        Entry { log_id: LogId { leader_id, index }, payload }
+        Entry { log_id: LogId::<NodeConfig> { leader_id, index }, payload }
     }
 
     fn add(index: u64, number: u64) -> Entry {
@@ -298,7 +312,7 @@ mod tests {
         shared.apply(add(6, 100)).unwrap();
         let mut bytes = Vec::new();
         frozen.write(&mut bytes).unwrap();
-        let position = read_header(&mut bytes.as_slice()).unwrap();
+        let position: Position = read_header(&mut bytes.as_slice()).unwrap();
         assert_eq!(position.applied.unwrap().index, 5);
         assert_eq!(bytes.last_chunk::<8>(), Some(&12u64.to_le_bytes()));
     }
@@ -307,7 +321,7 @@ mod tests {
     fn a_damaged_snapshot_is_an_error_and_changes_nothing() {
         let shared = used();
         let bytes = snapshot(&shared);
-        let target = Shared::new(Sum(1));
+        let target: Arc<Shared<Sum>> = Shared::new(Sum(1));
         let expected = shared.read().position.applied;
         for length in 0..bytes.len() {
             assert!(target.install(expected, &mut &bytes[..length]).is_err(), "cut at {length}");

@@ -1,64 +1,71 @@
 //! The files of snapshots: written from the state, received from a leader, sent to a follower.
 
 use std::io::{self, Read, Write};
+use std::marker::PhantomData;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use quorate_grpc::{SnapshotFiles, SnapshotSink, SnapshotSource};
-use quorate_log::{DiskDirectory, SnapshotReader, SnapshotStore, SnapshotWriter};
+use quorate_log::{Directory, DiskDirectory, SnapshotReader, SnapshotStore, SnapshotWriter};
 
+use crate::config::{NodeConfig, NodeTypes};
 use crate::shared::{Position, invalid, read_header};
 
 /// How many snapshots are kept: the newest, and one to fall back on should it turn out damaged.
 const SNAPSHOTS_KEPT: usize = 2;
 
-type Writer = SnapshotWriter<DiskDirectory>;
-
 /// The snapshots of a node, in a directory of their own.
-#[derive(Debug)]
-pub(crate) struct Snapshots {
-    store: SnapshotStore<DiskDirectory>,
+pub struct Snapshots<C: NodeTypes = NodeConfig, D: Directory = DiskDirectory> {
+    store: SnapshotStore<D>,
     /// The newest. Held while another is made the newest, so that a snapshot that was long in the making cannot take
     /// the place of a later one: the log before the later one is gone.
-    newest: Mutex<Option<Stored>>,
+    newest: Mutex<Option<Stored<C, D>>>,
 }
 
 /// A durable snapshot, and where in the log it is.
-#[derive(Debug, Clone)]
-pub(crate) struct Stored {
-    pub(crate) position: Position,
-    reader: Arc<SnapshotReader<DiskDirectory>>,
+#[derive(Clone)]
+pub struct Stored<C: NodeTypes = NodeConfig, D: Directory = DiskDirectory> {
+    /// The state that it holds.
+    pub position: Position<C>,
+    reader: Arc<SnapshotReader<D>>,
 }
 
 /// The content of a snapshot, as the library hands it around.
-#[derive(Debug)]
-pub(crate) enum SnapshotFile {
+pub enum SnapshotFile<C: NodeTypes = NodeConfig, D: Directory = DiskDirectory> {
     /// A durable file, checked whole.
-    Stored(Stored),
+    Stored(Stored<C, D>),
     /// A file that was received whole, and counts for nothing until the library has accepted it.
-    Received(Box<Writer>),
+    Received(Box<SnapshotWriter<D>>),
 }
 
-impl Snapshots {
+impl<C: NodeTypes, D: Directory> Snapshots<C, D> {
     /// Opens the directory, and checks the newest snapshot; an unfinished one is removed. Blocks.
-    pub(crate) fn open(directory: DiskDirectory) -> io::Result<Self> {
+    ///
+    /// # Errors
+    ///
+    /// Those of the disk; and that there are snapshots of which none is intact.
+    pub fn open(directory: D) -> io::Result<Self> {
         let store = SnapshotStore::open(directory, SNAPSHOTS_KEPT).map_err(io::Error::other)?;
         let newest = store.newest().map_err(io::Error::other)?.snapshot.map(Stored::of).transpose()?;
         Ok(Self { store, newest: Mutex::new(newest) })
     }
 
     /// The newest snapshot.
-    pub(crate) fn newest(&self) -> Option<Stored> {
+    pub fn newest(&self) -> Option<Stored<C, D>> {
         self.lock().clone()
     }
 
     /// Begins to write one. Blocks.
-    pub(crate) fn begin(&self) -> io::Result<Writer> {
+    pub(crate) fn begin(&self) -> io::Result<SnapshotWriter<D>> {
         self.store.create(&[]).map_err(io::Error::other)
     }
 
     /// Makes one durable and the newest, unless a later one was installed while it was written. Gives the newest.
     /// Blocks.
-    pub(crate) fn publish(&self, writer: Writer, position: &Position) -> io::Result<Stored> {
+    pub(crate) fn publish(
+        &self,
+        writer: SnapshotWriter<D>,
+        position: &Position<C>,
+    ) -> io::Result<Stored<C, D>> {
         let mut newest = self.lock();
         match newest.as_ref().filter(|stored| position.applied < stored.position.applied) {
             Some(later) => Ok(later.clone()),
@@ -67,43 +74,47 @@ impl Snapshots {
     }
 
     /// Makes sure that a snapshot which is about to be installed is durable and the newest. Blocks.
-    pub(crate) fn keep(&self, snapshot: SnapshotFile) -> io::Result<Stored> {
+    pub(crate) fn keep(&self, snapshot: SnapshotFile<C, D>) -> io::Result<Stored<C, D>> {
         match snapshot {
             SnapshotFile::Stored(stored) => Ok(stored),
             SnapshotFile::Received(writer) => finish(*writer, &mut self.lock()),
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Stored>> {
+    fn lock(&self) -> MutexGuard<'_, Option<Stored<C, D>>> {
         self.newest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn finish(writer: Writer, newest: &mut Option<Stored>) -> io::Result<Stored> {
+fn finish<C: NodeTypes, D: Directory>(
+    writer: SnapshotWriter<D>,
+    newest: &mut Option<Stored<C, D>>,
+) -> io::Result<Stored<C, D>> {
     let stored = Stored::of(writer.finish().map_err(io::Error::other)?)?;
     *newest = Some(stored.clone());
     Ok(stored)
 }
 
-impl Stored {
-    fn of(reader: SnapshotReader<DiskDirectory>) -> io::Result<Self> {
+impl<C: NodeTypes, D: Directory> Stored<C, D> {
+    fn of(reader: SnapshotReader<D>) -> io::Result<Self> {
         let reader = Arc::new(reader);
         let position = read_header(&mut Reading { reader: reader.clone(), offset: 0 })?;
         Ok(Self { position, reader })
     }
 
-    pub(crate) fn read(&self) -> Reading {
+    /// Reads it from its beginning.
+    pub fn read(&self) -> Reading<D> {
         Reading { reader: self.reader.clone(), offset: 0 }
     }
 }
 
 /// Reads a stored snapshot from its beginning.
-pub(crate) struct Reading {
-    reader: Arc<SnapshotReader<DiskDirectory>>,
+pub struct Reading<D: Directory> {
+    reader: Arc<SnapshotReader<D>>,
     offset: u64,
 }
 
-impl Read for Reading {
+impl<D: Directory> Read for Reading<D> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.reader.read_at(buffer, self.offset)?;
         self.offset = self.offset.saturating_add(read as u64);
@@ -111,27 +122,27 @@ impl Read for Reading {
     }
 }
 
-impl SnapshotFiles for Snapshots {
-    type Data = SnapshotFile;
-    type Source = Sending;
-    type Sink = Receiving;
+impl<C: NodeTypes, D: Directory> SnapshotFiles for Snapshots<C, D> {
+    type Data = SnapshotFile<C, D>;
+    type Source = Sending<D>;
+    type Sink = Receiving<C, D>;
 
-    fn open(&self, data: &SnapshotFile) -> io::Result<Sending> {
+    fn open(&self, data: &SnapshotFile<C, D>) -> io::Result<Sending<D>> {
         match data {
             SnapshotFile::Stored(stored) => Ok(Sending(stored.reader.clone())),
             SnapshotFile::Received(_) => Err(invalid("a snapshot that was only received cannot be sent")),
         }
     }
 
-    fn create(&self, _from: &str, _length: u64) -> io::Result<Receiving> {
-        Ok(Receiving(self.begin()?))
+    fn create(&self, _from: &str, _length: u64) -> io::Result<Receiving<C, D>> {
+        Ok(Receiving(self.begin()?, PhantomData))
     }
 }
 
 /// A snapshot on its way to a follower.
-pub(crate) struct Sending(Arc<SnapshotReader<DiskDirectory>>);
+pub struct Sending<D: Directory>(Arc<SnapshotReader<D>>);
 
-impl SnapshotSource for Sending {
+impl<D: Directory> SnapshotSource for Sending<D> {
     fn length(&self) -> u64 {
         self.0.data_len()
     }
@@ -149,16 +160,16 @@ impl SnapshotSource for Sending {
 }
 
 /// A snapshot on its way from the leader.
-pub(crate) struct Receiving(Writer);
+pub struct Receiving<C, D: Directory>(SnapshotWriter<D>, PhantomData<C>);
 
-impl SnapshotSink for Receiving {
-    type Data = SnapshotFile;
+impl<C: NodeTypes, D: Directory> SnapshotSink for Receiving<C, D> {
+    type Data = SnapshotFile<C, D>;
 
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.0.write_all(bytes)
     }
 
-    fn finish(self) -> io::Result<SnapshotFile> {
+    fn finish(self) -> io::Result<SnapshotFile<C, D>> {
         Ok(SnapshotFile::Received(Box::new(self.0)))
     }
 }
@@ -171,10 +182,10 @@ mod tests {
 
     fn position(index: u64) -> Position {
         let leader_id = quorate::vote::leader_id_adv::LeaderId { term: 1, node_id: 1 };
-        Position { applied: Some(LogId { leader_id, index }), roll: Arc::default() }
+        Position { applied: Some(LogId::<NodeConfig> { leader_id, index }), roll: Arc::default() }
     }
 
-    fn written(snapshots: &Snapshots, index: u64) -> Writer {
+    fn written(snapshots: &Snapshots, index: u64) -> SnapshotWriter<DiskDirectory> {
         let header = encode(&position(index)).unwrap();
         let mut writer = snapshots.begin().unwrap();
         writer.write_all(&1u32.to_le_bytes()).unwrap();
@@ -184,14 +195,14 @@ mod tests {
     }
 
     fn newest_on_disk(dir: &std::path::Path) -> Option<Position> {
-        let snapshots = Snapshots::open(DiskDirectory::open(dir).unwrap()).unwrap();
+        let snapshots = <Snapshots>::open(DiskDirectory::open(dir).unwrap()).unwrap();
         snapshots.newest().map(|stored| stored.position)
     }
 
     #[test]
     fn a_snapshot_long_in_the_making_does_not_take_the_place_of_a_later_one() {
         let dir = tempfile::tempdir().unwrap();
-        let snapshots = Snapshots::open(DiskDirectory::open(dir.path()).unwrap()).unwrap();
+        let snapshots = <Snapshots>::open(DiskDirectory::open(dir.path()).unwrap()).unwrap();
         assert!(snapshots.newest().is_none());
         let slow = written(&snapshots, 100);
         let received = SnapshotFile::Received(Box::new(written(&snapshots, 200)));
@@ -203,9 +214,9 @@ mod tests {
     #[test]
     fn a_received_snapshot_counts_for_nothing_until_it_is_kept() {
         let dir = tempfile::tempdir().unwrap();
-        let snapshots = Snapshots::open(DiskDirectory::open(dir.path()).unwrap()).unwrap();
+        let snapshots = <Snapshots>::open(DiskDirectory::open(dir.path()).unwrap()).unwrap();
         snapshots.publish(written(&snapshots, 100), &position(100)).unwrap();
-        drop(SnapshotFile::Received(Box::new(written(&snapshots, 50))));
+        drop(<SnapshotFile>::Received(Box::new(written(&snapshots, 50))));
         assert_eq!(snapshots.newest().map(|stored| stored.position), Some(position(100)));
         assert_eq!(newest_on_disk(dir.path()), Some(position(100)));
     }
@@ -213,7 +224,7 @@ mod tests {
     #[test]
     fn a_snapshot_is_read_at_any_place_and_not_beyond_its_end() {
         let dir = tempfile::tempdir().unwrap();
-        let snapshots = Snapshots::open(DiskDirectory::open(dir.path()).unwrap()).unwrap();
+        let snapshots = <Snapshots>::open(DiskDirectory::open(dir.path()).unwrap()).unwrap();
         let mut writer = written(&snapshots, 7);
         writer.write_all(b"content").unwrap();
         let stored = snapshots.publish(writer, &position(7)).unwrap();

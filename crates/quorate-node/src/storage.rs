@@ -40,7 +40,7 @@ impl Storage {
             cause: error.to_string(),
         })?;
         let snapshots =
-            Snapshots::open(directory).map_err(|error| StartError::Storage { cause: error.to_string() })?;
+            <Snapshots>::open(directory).map_err(|error| StartError::Storage { cause: error.to_string() })?;
         Ok(Self { log, snapshots: Arc::new(snapshots) })
     }
 }

@@ -3,9 +3,13 @@
 //! The command `quorate` is built on it. A node of the server is a [`machine::KeyValue`] behind a
 //! [`quorate_node::Node`], with [`http`] in front; [`client`] speaks to a cluster of them.
 
+#[cfg(feature = "http")]
 pub mod api;
+#[cfg(feature = "http")]
 pub mod client;
+#[cfg(feature = "http")]
 pub mod config;
+#[cfg(feature = "http")]
 pub mod http;
 pub mod machine;
 pub mod watch;
