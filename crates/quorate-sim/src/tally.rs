@@ -41,6 +41,14 @@ tally! {
     late: "fault: answers too late",
     cuts: "fault: links cut",
     stalls: "fault: slow disks",
+    hangs: "fault: hung disks",
+    wiped: "fault: disks lost for good",
+    blackouts: "fault: majorities crashed at once",
+    pauses: "fault: nodes paused",
+    starved: "fault: timers starved",
+    leaps: "fault: clocks leapt",
+    held: "fault: messages held back",
+    slow_links: "fault: links slow or flapping",
     transfers: "operator: transfers",
     orders: "operator: elections",
 }
@@ -48,7 +56,10 @@ tally! {
 impl Tally {
     /// All faults together.
     pub fn faults(&self) -> u64 {
-        self.crashes + self.dropped + self.duplicated + self.late + self.cuts + self.stalls
+        let process = self.crashes + self.pauses + self.starved + self.leaps;
+        let disk = self.stalls + self.hangs + self.wiped;
+        let net = self.dropped + self.duplicated + self.late + self.cuts + self.held + self.slow_links;
+        process + disk + net
     }
 
     /// Every operation of a client whose outcome was checked.

@@ -13,6 +13,8 @@ pub mod script;
 pub mod wire;
 
 mod acts;
+mod mishaps;
+mod settings;
 mod swarm;
 
 pub use cluster::Cluster;

@@ -51,7 +51,8 @@ impl<L: Ids> Cluster<L> {
     /// The first `count` writes that were done become durable.
     pub fn flush(&mut self, id: u64, count: usize) -> bool {
         let mut seq = None;
-        let count = if self.node(id).disk_hangs { 0 } else { count };
+        let hangs = self.node(id).disk_hangs || self.now_us < self.node(id).disk_hangs_until;
+        let count = if hangs { 0 } else { count };
         for _ in 0..count {
             let Some((number, op)) = self.node_mut(id).behind.pop_front() else { break };
             match &op {
@@ -277,6 +278,9 @@ impl<L: Ids> Cluster<L> {
 
     /// Tells the replica that its deadline has come, if it has.
     pub fn timeout(&mut self, id: u64) -> bool {
+        if !self.is_awake(id) || self.now_us < self.node(id).starved_until {
+            return false;
+        }
         let now = self.node(id).clock.at(self.now_us);
         if self.node(id).replica.deadline().is_none_or(|deadline| now < deadline) {
             return false;
@@ -302,7 +306,7 @@ impl<L: Ids> Cluster<L> {
 
     /// Everything that the node can do by itself now, once.
     pub fn work(&mut self, id: u64) -> bool {
-        if !self.node(id).up {
+        if !self.is_awake(id) {
             return false;
         }
         let mut did = false;

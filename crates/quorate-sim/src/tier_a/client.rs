@@ -123,7 +123,19 @@ impl<L: Ids> Cluster<L> {
         }
     }
 
+    /// A disk is lost for good: its node never comes back. Another may take its place in the membership.
+    ///
+    /// What it had acknowledged goes on counting where it was counted: it never votes again.
+    pub fn wipe(&mut self, id: u64) {
+        self.crash(id, 0, false);
+        self.tally.wiped += 1;
+        self.node_mut(id).gone = true;
+    }
+
     pub fn restart(&mut self, id: u64) {
+        if self.node(id).gone {
+            return;
+        }
         let (now, dice, options) = (self.now_us, self.dice.roll(), self.options.clone());
         self.node_mut(id).restart(options, now, dice);
         self.settle(id);
@@ -141,6 +153,16 @@ impl<L: Ids> Cluster<L> {
 
     pub fn heal(&mut self) {
         self.cut.clear();
+        self.flapping.clear();
+        self.slow.clear();
+    }
+
+    /// Ends everything that makes a node or a link slow; who is down stays down.
+    pub fn calm(&mut self) {
+        self.heal();
+        for node in self.nodes.values_mut() {
+            (node.disk_hangs_until, node.paused_until, node.starved_until) = (0, 0, 0);
+        }
     }
 
     /// Delivers everything and does all work until nothing is left to do, time standing still.
@@ -152,8 +174,7 @@ impl<L: Ids> Cluster<L> {
             }
             let under_way = self.net.len();
             for _ in 0..under_way {
-                self.deliver(0);
-                did = true;
+                did |= self.deliver(0);
             }
             if !did {
                 return;

@@ -26,11 +26,17 @@ use crate::tier_a::wire::Payload;
 use crate::trace::Trace;
 use crate::trace::TraceLine;
 
+/// Most messages that wait for a node that is paused.
+const WAITING_MAX: usize = 64;
+
 pub struct Cluster<L: Ids> {
     pub nodes: BTreeMap<u64, Node<L>>,
     pub net: Vec<Envelope<L>>,
     /// Links that are cut, from and to.
     pub cut: BTreeSet<(u64, u64)>,
+    /// Links that come and go, and links that need long for everything.
+    pub flapping: BTreeSet<(u64, u64)>,
+    pub slow: BTreeSet<(u64, u64)>,
     pub now_us: u64,
     pub options: Options,
     pub ghost: Ghost<L>,
@@ -52,6 +58,8 @@ impl<L: Ids> Cluster<L> {
             nodes: BTreeMap::new(),
             net: Vec::new(),
             cut: BTreeSet::new(),
+            flapping: BTreeSet::new(),
+            slow: BTreeSet::new(),
             now_us: 0,
             options,
             ghost: Ghost::new(),
@@ -100,6 +108,17 @@ impl<L: Ids> Cluster<L> {
 
     pub fn replica(&mut self, id: u64) -> &mut Replica<L> {
         &mut self.node_mut(id).replica
+    }
+
+    /// Whether a node does anything now: it is up, and not paused.
+    pub fn is_awake(&self, id: u64) -> bool {
+        let node = self.node(id);
+        node.up && self.now_us >= node.paused_until
+    }
+
+    /// The nodes that do something now.
+    pub fn awake(&self) -> Vec<u64> {
+        self.nodes.keys().copied().filter(|id| self.is_awake(*id)).collect()
     }
 
     pub fn ids(&self) -> Vec<u64> {
@@ -214,7 +233,10 @@ impl<L: Ids> Cluster<L> {
 
     /// Puts a message on its way, or loses it where the link is cut: then whoever asked learns of it some time.
     pub fn post(&mut self, envelope: Envelope<L>) {
-        if self.cut.contains(&(envelope.from, envelope.to)) {
+        let to = envelope.to;
+        let waits = |envelope: &&Envelope<L>| envelope.to == to && !matches!(envelope.body, Body::Lost);
+        let full = !self.is_awake(to) && self.net.iter().filter(waits).count() >= WAITING_MAX;
+        if full || self.cut.contains(&(envelope.from, to)) {
             self.lose(envelope);
         } else {
             self.net.push(envelope);

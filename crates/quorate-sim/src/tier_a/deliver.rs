@@ -25,19 +25,24 @@ const BACKOFF_US: u64 = 20_000;
 const TAKEOVERS_MAX: usize = 4;
 
 impl<L: Ids> Cluster<L> {
-    /// Takes the message at `at` off the network and hands it to its node.
-    pub fn deliver(&mut self, at: usize) {
+    /// Takes the message at `at` off the network and hands it to its node; if that one is paused, the message waits on,
+    /// behind all others.
+    pub fn deliver(&mut self, at: usize) -> bool {
         let envelope = self.net.remove(at);
+        if self.node(envelope.to).up && !self.is_awake(envelope.to) {
+            self.net.push(envelope);
+            return false;
+        }
         let cut = self.cut.contains(&(envelope.from, envelope.to));
         if !matches!(envelope.body, Body::Lost) && (cut || !self.node(envelope.to).up) {
             self.tell(envelope.to, || {
                 format!("{}->{} {} is lost", envelope.from, envelope.to, envelope.body)
             });
             self.lose(envelope);
-            return;
+            return true;
         }
         if !self.node(envelope.to).up {
-            return;
+            return true;
         }
         self.tell(envelope.to, || format!("{}->{} {}", envelope.from, envelope.to, envelope.body));
         let to = envelope.to;
@@ -47,6 +52,7 @@ impl<L: Ids> Cluster<L> {
             self.answered(envelope);
         }
         self.settle(to);
+        true
     }
 
     fn requested(&mut self, envelope: Envelope<L>) {

@@ -58,8 +58,16 @@ pub struct Stream<L: Ids> {
 pub struct Node<L: Ids> {
     pub id: u64,
     pub up: bool,
+    /// Its disk is lost for good, and it never comes back.
+    pub gone: bool,
     /// Nothing becomes durable any more.
     pub disk_hangs: bool,
+    /// The same until this moment of true time.
+    pub disk_hangs_until: u64,
+    /// It stands still until then: what it has and what is sent to it waits.
+    pub paused_until: u64,
+    /// Its timers do not run until then.
+    pub starved_until: u64,
     pub replica: Replica<L>,
     pub clock: Clock,
     /// What a reader sees, and what a crash leaves.
@@ -99,7 +107,11 @@ impl<L: Ids> Node<L> {
         Self {
             id,
             up: true,
+            gone: false,
             disk_hangs: false,
+            disk_hangs_until: 0,
+            paused_until: 0,
+            starved_until: 0,
             replica: Replica::new(id, options, Stored::default(), clock.at(now_us), dice),
             clock,
             view: Disk::empty(),
@@ -128,6 +140,7 @@ impl<L: Ids> Node<L> {
     /// Loses all that is not durable, but for the first `keep` of the writes that were on their way to the disk.
     pub fn crash(&mut self, keep: usize, keep_state: bool) {
         self.up = false;
+        (self.disk_hangs_until, self.paused_until, self.starved_until) = (0, 0, 0);
         for (_, op) in self.behind.drain(..).take(keep) {
             self.durable.apply(&op);
         }

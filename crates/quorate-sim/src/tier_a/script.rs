@@ -243,7 +243,9 @@ impl<L: Ids> Cluster<L> {
             let at = self.net.iter().position(|envelope| (envelope.from, envelope.to) == (from, to));
             let Some(at) = at else { break };
             match name {
-                "deliver" => self.deliver(at),
+                "deliver" => {
+                    self.deliver(at);
+                }
                 "drop" => {
                     let envelope = self.net.remove(at);
                     self.say(|| format!("{from}->{to} {} is dropped", envelope.body));

@@ -4,15 +4,16 @@
 //! Each seed draws which of these it has, how often, over how many nodes, and with which settings.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use quorate_core::Membership;
-use quorate_core::Options;
 
 use crate::dice::Dice;
 use crate::tier_a::Cluster;
 use crate::tier_a::Ids;
-use crate::tier_a::node::Clock;
+use crate::tier_a::mishaps::Held;
+use crate::tier_a::quorum::is_quorum;
+use crate::tier_a::settings;
+use crate::tier_a::settings::Faults;
 use crate::tier_a::wire::Body;
 use crate::tier_a::wire::Envelope;
 use crate::trace::Trace;
@@ -24,137 +25,45 @@ const READS_MAX: usize = 8;
 /// How long a healed cluster may take until it has a leader, a new entry, and everyone in step.
 const RECOVERY_MS_MAX: u64 = 30_000;
 
-/// What goes wrong in one run, and how often: each in 1000 steps.
-#[derive(Debug)]
-struct Faults {
-    /// Time goes from deadline to deadline, and slowly, so that much happens between two of them.
-    siege: bool,
-    /// Four voters, of which every new leader at once wants one more or one less: the size at which the quorums of two
-    /// single steps from the same membership can miss each other (raft-dev, July 2015).
-    hasty: bool,
-    drop: u64,
-    duplicate: u64,
-    give_up: u64,
-    crash: u64,
-    partition: u64,
-    heal: u64,
-    change: u64,
-    transfer: u64,
-    elect: u64,
-    snapshot: u64,
-    lease_reads: bool,
-    /// A leader and one other lose each other, and the rest goes on.
-    rebel: u64,
-    /// How many times in 10 a client that wants something wants to write.
-    writes: u64,
-    /// How many times in 10 a node does all its work at once instead of one effect.
-    eager: u64,
-    /// How many times in 10 its disk is slower than everything else.
-    slow_disk: u64,
-    /// How many times in 10 time jumps to what one node waits for, instead of passing for all.
-    impatience: u64,
-    /// How many times in 10 the oldest message is delivered instead of any.
-    in_order: u64,
-    /// Whether a state machine survives a crash by itself.
-    durable_state: bool,
-}
-
-fn faults(dice: &mut Dice) -> Faults {
-    let mut rate = |often: u64, max: u64| if dice.chance(often, 10) { 1 + dice.below(2 * max) } else { 0 };
-    let (drop, duplicate, give_up) = (rate(6, 100), rate(5, 60), rate(5, 30));
-    let (crash, partition) = (rate(7, 20), rate(6, 12));
-    let (change, transfer, elect) = (rate(6, 20), rate(4, 15), rate(2, 10));
-    let snapshot = rate(5, 20);
-    let siege = dice.chance(1, 4);
-    let hasty = siege && dice.chance(1, 2);
-    let faults = Faults {
-        siege: false,
-        hasty: false,
-        drop,
-        duplicate,
-        give_up,
-        crash,
-        partition,
-        heal: 1 + dice.below(12),
-        change,
-        transfer,
-        elect,
-        snapshot,
-        // An operator who orders an election breaks the promise that lease reads rest on.
-        lease_reads: elect == 0,
-        rebel: if dice.chance(1, 4) { 1 + dice.below(5) } else { 0 },
-        // Without writes, also a node that was away for long has a log that wins elections.
-        writes: if dice.chance(1, 3) { dice.below(2) } else { 6 },
-        eager: dice.below(10),
-        slow_disk: dice.below(10),
-        impatience: dice.below(8),
-        in_order: dice.below(11),
-        durable_state: dice.chance(1, 2),
-    };
-    if !siege {
-        return faults;
-    }
-    // All works well and swiftly, but for links that stay cut for long: two leaders, each with somebody to talk to.
-    let partition = 10 + dice.below(20);
-    Faults { siege, hasty, drop: 0, crash: 0, partition, heal: 2, eager: 8, ..faults }
-}
-
-fn options(dice: &mut Dice) -> Options {
-    let send_unflushed = dice.chance(1, 2);
-    Options {
-        pre_vote: dice.chance(1, 2),
-        restore_leader: dice.chance(1, 2),
-        send_unflushed,
-        heartbeat_min_interval: Duration::from_millis(dice.below(2) * 20),
-        removed_leader_step_down: dice.chance(3, 4).then_some(Duration::from_millis(150)),
-        payload_entries_max: 1 + dice.below(8),
-        inflight_entries_max: 1 + dice.below(16),
-        inflight_bytes_max: 100 * (1 + dice.below(16)),
-        apply_entries_max: 1 + dice.below(8),
-        write_entries_max: 1 + dice.below(8),
-        proposals_together_max: 1 + dice.below(8),
-        snapshot_after: dice.chance(2, 3).then(|| 3 + dice.below(20)),
-        keep_in_log: dice.below(8),
-        purge_batch: 1 + dice.below(3),
-        ..Options::default()
-    }
-}
-
 pub(crate) struct Chaos<L: Ids> {
     pub(crate) cluster: Cluster<L>,
     pub(crate) dice: Dice,
-    faults: Faults,
+    pub(crate) faults: Faults,
+    /// Messages that are held back.
+    pub(crate) held: Vec<Held<L>>,
     /// Faults come in storms; in the calm between them the cluster gets somewhere.
-    storm: bool,
+    pub(crate) storm: bool,
     /// Some joint membership is left to the operator to end.
-    by_hand: bool,
+    pub(crate) by_hand: bool,
 }
 
 impl<L: Ids> Chaos<L> {
     pub(crate) fn new(seed: u64, mut dice: Dice, trace: Option<Trace>) -> Self {
-        let (options, faults) = (options(&mut dice), faults(&mut dice));
+        let (options, faults) = (settings::options(&mut dice), settings::faults(&mut dice));
         let mut cluster: Cluster<L> = Cluster::new(options, seed, trace);
         cluster.say(|| format!("{:?}", cluster.options));
         cluster.say(|| format!("{faults:?}"));
         let voters = if faults.hasty { 4 } else { 1 + dice.below(7) };
         for _ in 0..voters + dice.below(3) {
-            let drift_ppm = dice.below(80_000) as i64 - 40_000;
-            cluster.add_node(Clock { drift_ppm, offset_us: dice.below(1_000_000_000) });
+            let clock = settings::clock(&mut dice, &cluster.options, faults.wild_clocks);
+            cluster.add_node(clock);
         }
+        cluster.lease_reads = !faults.wild_clocks;
         let members: BTreeSet<u64> = (1..=voters).collect();
         cluster.initialize(1, members.clone());
         if dice.chance(1, 4) && voters > 1 {
             cluster.initialize(2, members);
         }
-        Self { cluster, dice, faults, storm: false, by_hand: false }
+        Self { cluster, dice, faults, held: Vec::new(), storm: false, by_hand: false }
     }
 
-    fn any_up(&mut self) -> Option<u64> {
-        let up: Vec<u64> = self.cluster.nodes.values().filter(|node| node.up).map(|node| node.id).collect();
-        self.dice.pick(&up).copied()
+    /// A node that does something now.
+    pub(crate) fn any_up(&mut self) -> Option<u64> {
+        self.dice.pick(&self.cluster.awake()).copied()
     }
 
     pub(crate) fn step(&mut self) {
+        let committed = self.cluster.ghost.committed_end();
         let roll = self.dice.below(1000);
         match roll {
             0..500 => self.deliver(),
@@ -162,6 +71,9 @@ impl<L: Ids> Chaos<L> {
             820..900 if self.faults.siege && roll > 840 => self.work(),
             820..900 => self.pass_time(),
             _ => self.client(),
+        }
+        if self.cluster.ghost.committed_end() > committed {
+            self.ambush();
         }
         self.fault();
         if self.dice.chance(1, 20) {
@@ -172,10 +84,10 @@ impl<L: Ids> Chaos<L> {
     /// Whoever believes to lead reads: by its lease if it has one, or by asking a quorum.
     fn read_everywhere(&mut self) {
         for id in self.cluster.ids() {
-            if !self.cluster.node(id).up {
+            if !self.cluster.is_awake(id) {
                 continue;
             }
-            if self.faults.lease_reads {
+            if self.cluster.lease_reads {
                 self.cluster.read_leased(id);
             }
             if self.cluster.node(id).reads.len() < READS_MAX && self.dice.chance(1, 4) {
@@ -190,6 +102,12 @@ impl<L: Ids> Chaos<L> {
             return;
         }
         let at = if self.dice.chance(self.faults.in_order, 10) { 0 } else { self.dice.below(count) as usize };
+        let link = (self.cluster.net[at].from, self.cluster.net[at].to);
+        if self.cluster.slow.contains(&link) && !self.dice.chance(1, 16) {
+            let waits = self.cluster.net.remove(at);
+            self.cluster.net.push(waits);
+            return;
+        }
         let droppable = !matches!(self.cluster.net[at].body, Body::Lost);
         if droppable && self.storm && self.dice.chance(self.faults.drop, 1000) {
             let envelope = self.cluster.net.remove(at);
@@ -206,6 +124,11 @@ impl<L: Ids> Chaos<L> {
             let copy = Envelope { req: 0, ..self.cluster.net[at].clone() };
             self.cluster.tally.duplicated += 1;
             self.cluster.net.push(copy);
+        }
+        if matches!(self.cluster.net[at].body, Body::VoteReply(_))
+            && self.dice.chance(self.faults.duplicate, 1000)
+        {
+            return self.deliver_twice(at);
         }
         let Envelope { from, to, req, .. } = self.cluster.net[at];
         if is_request && req != 0 && self.dice.chance(self.faults.give_up, 1000) {
@@ -237,7 +160,7 @@ impl<L: Ids> Chaos<L> {
     }
 
     /// One effect of a node, if it has that one to do.
-    fn effect(&mut self, id: u64) -> bool {
+    pub(crate) fn effect(&mut self, id: u64) -> bool {
         let cluster = &mut self.cluster;
         let peers = cluster.nodes.len() as u64;
         let peer = 1 + self.dice.below(peers);
@@ -272,7 +195,7 @@ impl<L: Ids> Chaos<L> {
             _ => self.dice.below(400_000),
         };
         for id in self.cluster.ids() {
-            if self.cluster.node(id).up && self.dice.chance(4, 5) {
+            if self.dice.chance(4, 5) {
                 self.cluster.timeout(id);
             }
         }
@@ -288,24 +211,25 @@ impl<L: Ids> Chaos<L> {
 
     /// Time goes on to the next deadline there is.
     fn wake_next(&mut self) {
-        let up: Vec<u64> = self.cluster.nodes.values().filter(|node| node.up).map(|node| node.id).collect();
-        let missing = up.into_iter().filter_map(|id| Some((self.missing_us(id)?, id))).min();
+        let missing =
+            self.cluster.awake().into_iter().filter_map(|id| Some((self.missing_us(id)?, id))).min();
         let Some((missing, id)) = missing else { return };
         self.cluster.now_us += missing;
         self.cluster.timeout(id);
     }
 
-    /// How long until a node's deadline, on its own clock; a slow one needs a little longer.
+    /// How long until a node's deadline, which counts on its own clock.
     fn missing_us(&self, id: u64) -> Option<u64> {
         let node = self.cluster.node(id);
         let missing = node.replica.deadline()?.since(node.clock.at(self.cluster.now_us)).as_micros() as u64;
-        Some(missing + missing / 20 + 1)
+        let rate = 1_000_000_u64.saturating_add_signed(node.clock.drift_ppm);
+        Some(missing * 1_000_000 / rate + 2_000)
     }
 
     /// A node that believes to lead, whoever else does.
     pub(crate) fn any_leader(&mut self) -> Option<u64> {
-        let leading = self.cluster.nodes.values().filter(|node| node.up && node.replica.leading().is_some());
-        let leading: Vec<u64> = leading.map(|node| node.id).collect();
+        let mut leading = self.cluster.awake();
+        leading.retain(|id| self.cluster.node(*id).replica.leading().is_some());
         self.dice.pick(&leading).copied()
     }
 
@@ -320,7 +244,7 @@ impl<L: Ids> Chaos<L> {
             0..8 => {
                 let _ = self.cluster.read(id);
             }
-            _ if self.faults.lease_reads => {
+            _ if self.cluster.lease_reads => {
                 self.cluster.read_leased(id);
             }
             _ => {}
@@ -328,9 +252,8 @@ impl<L: Ids> Chaos<L> {
     }
 
     fn fault(&mut self) {
-        if self.dice.chance(self.faults.rebel, 1000) {
-            self.rebel();
-        }
+        self.release_held();
+        self.acts();
         if self.dice.chance(15, 1000) {
             self.storm = !self.storm;
         }
@@ -346,6 +269,7 @@ impl<L: Ids> Chaos<L> {
         if self.faults.hasty {
             self.haste();
         }
+        self.mishaps();
         self.operator();
         if self.dice.chance(1, 3) {
             self.mend();
@@ -355,60 +279,26 @@ impl<L: Ids> Chaos<L> {
     /// Some of what is broken comes back.
     fn mend(&mut self) {
         if self.dice.chance(40, 1000) {
-            let down = self.cluster.nodes.values().filter(|node| !node.up).map(|node| node.id);
+            let down = self.cluster.nodes.values().filter(|node| !node.up && !node.gone).map(|node| node.id);
             let down: Vec<u64> = down.collect();
             if let Some(id) = self.dice.pick(&down).copied() {
-                self.cluster.tell(id, || format!("{id} restarts"));
-                self.cluster.restart(id);
+                self.restart(id);
             }
+        }
+        if self.dice.chance(5, 1000) {
+            self.mend_disks();
         }
         if self.dice.chance(self.faults.heal, 1000) {
             self.cluster.heal();
         }
     }
 
-    /// A third of the crashes hit a leader, another a node that is writing; a third of the nodes is back at once.
-    fn crash(&mut self) {
-        let leader = self.any_leader().filter(|_| self.dice.chance(1, 3));
-        let writing = self.cluster.nodes.values().filter(|node| node.up && !node.behind.is_empty());
-        let writing: Vec<u64> = writing.map(|node| node.id).collect();
-        let writing = self.dice.pick(&writing).copied().filter(|_| self.dice.chance(1, 2));
-        let Some(id) = leader.or(writing).or_else(|| self.any_up()) else { return };
-        let behind = self.cluster.node(id).behind.len() as u64;
-        let keep = self.dice.below(behind + 1) as usize;
-        self.cluster.tell(id, || format!("{id} crashes, {keep} of {behind} writes kept"));
-        self.cluster.crash(id, keep, self.faults.durable_state);
-        if self.dice.chance(1, 3) {
-            self.cluster.tell(id, || format!("{id} restarts"));
-            self.cluster.restart(id);
-        }
-    }
-
-    fn partition(&mut self) {
-        self.cluster.tally.cuts += 1;
-        let ids = self.cluster.ids();
-        if self.dice.chance(1, 3) {
-            // One direction of one link.
-            let (from, to) = (*self.dice.pick(&ids).unwrap(), *self.dice.pick(&ids).unwrap());
-            self.cluster.cut.insert((from, to));
-            return;
-        }
-        if self.dice.chance(1, 2)
-            && let Some(leader) = self.any_leader()
-        {
-            // A leader and one other lose each other; the rest hears both.
-            let other = *self.dice.pick(&ids).unwrap();
-            self.cluster.cut.extend([(leader, other), (other, leader)]);
-            return;
-        }
-        let group: BTreeSet<u64> = ids.into_iter().filter(|_| self.dice.chance(1, 2)).collect();
-        self.cluster.say(|| format!("{group:?} are cut off"));
-        self.cluster.partition(&group);
-    }
-
     fn operator(&mut self) {
         if self.dice.chance(self.faults.change, 1000) {
             self.change();
+        }
+        if self.dice.chance(10 * self.faults.wipe, 1000) {
+            self.replace_gone();
         }
         if self.dice.chance(self.faults.transfer, 1000)
             && let Some(leader) = self.any_leader()
@@ -447,11 +337,11 @@ impl<L: Ids> Chaos<L> {
             let effective = &self.cluster.node(leader).replica.effective_membership().membership;
             let (voters, learners) = (effective.voters(), effective.learners().clone());
             let next = Membership::new(vec![self.one_apart(voters)], learners);
-            let _ = self.cluster.change(leader, next, None);
+            self.propose_members(leader, next, None);
         }
     }
 
-    fn one_apart(&mut self, mut voters: BTreeSet<u64>) -> BTreeSet<u64> {
+    pub(crate) fn one_apart(&mut self, mut voters: BTreeSet<u64>) -> BTreeSet<u64> {
         let node = *self.dice.pick(&self.cluster.ids()).unwrap();
         if !voters.remove(&node) {
             voters.insert(node);
@@ -459,10 +349,19 @@ impl<L: Ids> Chaos<L> {
         voters
     }
 
+    /// A change that leaves a quorum to those that are not gone for good.
+    pub(crate) fn propose_members(&mut self, leader: u64, next: Membership<u64>, finish: Option<bool>) {
+        if is_quorum(next.configs(), |id| !self.cluster.node(id).gone) {
+            self.by_hand |= next.is_joint() && finish.is_none();
+            let _ = self.cluster.change(leader, next, finish);
+        }
+    }
+
     fn change(&mut self) {
         let Some(leader) = self.any_leader() else { return };
         let effective = self.cluster.node(leader).replica.effective_membership().membership.clone();
-        let ids = self.cluster.ids();
+        let ids: Vec<u64> =
+            self.cluster.ids().into_iter().filter(|id| !self.cluster.node(*id).gone).collect();
         let mut some =
             || -> BTreeSet<u64> { ids.iter().filter(|_| self.dice.chance(1, 2)).copied().collect() };
         let (target, learners) = (some(), some());
@@ -491,15 +390,15 @@ impl<L: Ids> Chaos<L> {
         let retain = self.dice.chance(1, 2);
         // What an operator appends in single steps, the leader does not end by itself.
         let finish = (next.is_joint() && self.dice.chance(3, 4)).then_some(retain);
-        self.by_hand |= next.is_joint() && finish.is_none();
-        let _ = self.cluster.change(leader, next, finish);
+        self.propose_members(leader, next, finish);
     }
 
     /// I18: when nothing goes wrong any more, there is a leader, it commits, and everyone comes in step.
     pub(crate) fn recover(&mut self) {
+        self.release_all();
         let cluster = &mut self.cluster;
         cluster.say(|| "all heals".to_string());
-        cluster.heal();
+        cluster.calm();
         for id in cluster.ids() {
             if !cluster.node(id).up {
                 cluster.restart(id);
@@ -518,7 +417,8 @@ impl<L: Ids> Chaos<L> {
                 Some(goal) if goal < node.seen_committed => {
                     let membership = node.replica.effective_membership().membership.clone();
                     let members = membership.nodes();
-                    let in_step = members.iter().all(|id| cluster.node(*id).sm.next() > goal);
+                    let in_step =
+                        members.iter().all(|id| cluster.node(*id).gone || cluster.node(*id).sm.next() > goal);
                     if in_step && !membership.is_joint() {
                         return;
                     }
