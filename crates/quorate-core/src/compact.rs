@@ -71,11 +71,6 @@ impl<L: RaftLeaderId> Replica<L> {
         }
     }
 
-    /// Whether a snapshot is being built.
-    pub fn is_building(&self) -> bool {
-        self.snapshot_building
-    }
-
     /// What the snapshot covers may go, but for a few entries kept for peers that lag a little.
     fn purge_by_policy(&mut self) {
         let end = next_index(self.snapshot.as_ref()).saturating_sub(self.options.keep_in_log);

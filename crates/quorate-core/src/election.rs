@@ -197,9 +197,6 @@ impl<L: RaftLeaderId> Replica<L> {
         if pre {
             campaign.granted.insert(self.id.clone());
             self.role = Role::PreCandidate(campaign);
-            if self.has_quorum() {
-                self.campaign(now, dice, false, false);
-            }
             return;
         }
         self.save_vote(now, vote);

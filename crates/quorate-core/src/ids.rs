@@ -217,6 +217,9 @@ mod tests {
         assert_ne!(candidate, established);
         assert_ne!(established, candidate);
         assert_eq!(*established, 1);
+        let mut later = established;
+        *later += 1;
+        assert_eq!(later, leader_id_std::CommittedLeaderId::new(2));
     }
 
     #[test]
@@ -235,6 +238,15 @@ mod tests {
         assert_eq!(cmp(Vote::new(1, 2), Vote::new_committed(1, 2)), Some(Ordering::Less));
         assert_eq!(cmp(Vote::new(2, 2), Vote::new_committed(1, 3)), Some(Ordering::Greater));
         assert_eq!(Vote::<Adv>::new_committed(1, 2).to_string(), "<T1-N2:Q>");
+    }
+
+    #[test]
+    #[allow(deprecated, reason = "old applications still grant a vote that way")]
+    fn a_vote_is_committed_in_place() {
+        let mut vote: Vote<Std> = Vote::new(1, 2);
+        assert_eq!((vote.leader_id(), vote.is_committed()), (&Std::new(1, 2), false));
+        vote.commit();
+        assert_eq!(vote, Vote::new_committed(1, 2));
     }
 
     #[test]

@@ -157,3 +157,16 @@ impl Options {
         Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::format;
+
+    use super::*;
+
+    #[test]
+    fn time_is_printed_in_milliseconds() {
+        let time = Time::ZERO + Duration::from_millis(1500);
+        assert_eq!(format!("{time} {time:?}"), "1500ms 1.5s");
+    }
+}

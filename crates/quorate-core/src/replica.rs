@@ -279,12 +279,7 @@ impl<L: RaftLeaderId> Replica<L> {
         &self.id
     }
 
-    /// The settings in force.
-    pub fn options(&self) -> &Options {
-        &self.options
-    }
-
-    /// The settings, to be changed while running.
+    /// The settings in force, to be changed while running.
     pub fn options_mut(&mut self) -> &mut Options {
         &mut self.options
     }
@@ -702,5 +697,97 @@ impl<L: RaftLeaderId> Replica<L> {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::collections::BTreeSet;
+    use alloc::string::ToString;
+    use alloc::vec;
+
+    use super::*;
+    use crate::ids::leader_id_adv::LeaderId;
+
+    type L = LeaderId<u64, u64>;
+
+    fn id(term: u64, index: u64) -> LogId<L> {
+        LogId::new(LeaderId { term, node_id: 1 }, index)
+    }
+
+    fn flush(replica: &mut Replica<L>) {
+        while let Some(write) = replica.next_write() {
+            if let Write::Vote { seq, .. } | Write::Append { seq, .. } | Write::Truncate { seq, .. } = write {
+                replica.written(seq);
+                replica.flushed(Time::ZERO, seq);
+            }
+        }
+    }
+
+    /// A leader of two, which has committed nothing yet.
+    fn leader() -> Replica<L> {
+        let mut replica: Replica<L> = Replica::new(1, Options::default(), Stored::default(), Time::ZERO, 7);
+        let members = Membership::new(vec![BTreeSet::from([1, 2])], []);
+        replica.initialize(Time::ZERO, 7, members).unwrap();
+        flush(&mut replica);
+        let asked: Vote<L> = *replica.vote();
+        let reply = crate::message::VoteReply { vote: asked, granted: true, last: None };
+        replica.vote_answer(Time::ZERO, &2, &asked, &reply);
+        flush(&mut replica);
+        assert_eq!(replica.server_state(), ServerState::Leader);
+        replica.check().unwrap();
+        replica
+    }
+
+    #[test]
+    fn each_invariant_that_a_node_can_see_is_checked() {
+        type Break = fn(&mut Replica<L>);
+        let breaks: [(&str, &str, Break); 13] = [
+            ("I11", "applied <= committed", |r| r.applied = Some(id(1, 1))),
+            ("I11", "applied <= handed", |r| (r.committed, r.applied) = (Some(id(0, 0)), Some(id(0, 0)))),
+            ("I11", "only committed", |r| r.applying = Some(id(0, 0))),
+            ("I11", "committed <= last", |r| r.committed = Some(id(1, 9))),
+            ("I11", "purged <= snapshot", |r| r.log.purge(id(1, 1))),
+            ("I11", "readable <= last", |r| r.readable_end = 9),
+            ("I13", "can be read", |r| r.readable_end = 0),
+            ("I13", "asked for", |r| r.flushed_seq = r.seq + 1),
+            ("I5", "the last committed entry", |r| r.committed = Some(id(9, 0))),
+            ("I12", "stands in the log", |r| {
+                r.memberships.push(Placed::new(Some(id(1, 9)), Membership::default()));
+            }),
+            ("I2", "its own committed vote", |r| r.vote.committed = false),
+            ("I3", "no entry is newer", |r| r.log.extend_to(id(9, 2))),
+            ("I4", "what a peer matches", |r| {
+                let Role::Leader(leader) = &mut r.role else { panic!("it leads") };
+                leader.peers.get_mut(&2).unwrap().matched = Some(id(1, 9));
+            }),
+        ];
+        for (invariant, rule, damage) in breaks {
+            let mut replica = leader();
+            damage(&mut replica);
+            let broken = replica.check().unwrap_err();
+            assert_eq!(broken.invariant, invariant, "{broken}");
+            assert!(broken.rule.contains(rule), "{broken}");
+        }
+    }
+
+    #[test]
+    fn what_is_broken_stays_so_and_says_which_rule() {
+        let mut replica = leader();
+        replica.committed = Some(id(0, 0));
+        replica.truncate_from(0);
+        assert_eq!(replica.log.next_index(), 2, "nothing committed was removed");
+        replica.break_off("I9", "a later one");
+        let broken = replica.check().unwrap_err();
+        assert_eq!(replica.broken(), Some(broken));
+        assert_eq!(broken.to_string(), "invariant I5 does not hold: a committed entry is never removed");
+    }
+
+    #[test]
+    fn what_is_durable_is_never_taken_back() {
+        let mut replica = leader();
+        let (seq, point) = (replica.flushed_seq(), replica.flush_point().clone());
+        replica.flushed(Time::ZERO, seq - 1);
+        assert_eq!((replica.flushed_seq(), replica.flush_point()), (seq, &point));
     }
 }

@@ -300,4 +300,18 @@ mod tests {
         }
         assert!(SegmentHeader::decode("f", &block[..100]).is_err());
     }
+
+    #[test]
+    fn a_feature_that_this_version_does_not_know_is_refused_by_its_bit() {
+        let magic = *b"QRTTEST\n";
+        let mut block = encode_block(magic, b"body");
+        let features = FORMAT_FEATURES | 1 << 40;
+        block[16..24].copy_from_slice(&features.to_le_bytes());
+        let crc = crc32c::crc32c_append(block_seed(magic, FORMAT_VERSION), &block[16..]);
+        block[12..16].copy_from_slice(&crc.to_le_bytes());
+        assert_eq!(
+            decode_block("f", magic, &block),
+            Err(LogError::UnknownFeatures { file: "f".into(), found: features, known: FORMAT_FEATURES })
+        );
+    }
 }

@@ -218,6 +218,10 @@ mod tests {
         assert_eq!((Some(id).index(), Some(id).next_index()), (Some(3), 4));
         assert_eq!((None::<LogId<CommittedLeaderId<u64>>>.next_index(), Some(&id).index()), (0, Some(3)));
         assert_eq!(id.to_string(), "1.3");
+        assert_eq!((id.index(), *id.committed_leader_id()), (3, CommittedLeaderId::new(1)));
+        #[allow(deprecated, reason = "old applications ask that way")]
+        let leader = id.leader_id();
+        assert_eq!(*leader, CommittedLeaderId::new(1));
     }
 
     #[test]
