@@ -3,6 +3,7 @@
 //! A command is one row of [`COMMANDS`]. It answers `Ok(true)` when all is well, `Ok(false)` when it
 //! found and printed what is wrong, and `Err` when it could not do its work.
 
+mod coverage;
 mod lines;
 mod paths;
 mod repo;
@@ -31,6 +32,11 @@ const COMMANDS: &[Command] = &[
         run: contract,
     },
     Command { name: "sim", about: "run random schedules against the core; `sim --help` tells how", run: sim },
+    Command {
+        name: "coverage",
+        about: "measure which lines the tests reach, with cargo-tarpaulin, against the floors",
+        run: coverage::run,
+    },
     Command { name: "lines", about: "count code lines per crate, tests and comments apart", run: lines::run },
 ];
 

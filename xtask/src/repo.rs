@@ -50,8 +50,8 @@ impl Crate {
 impl Repo {
     /// Reads the repository that the working directory belongs to.
     pub(crate) fn read() -> Result<Repo, String> {
-        let top = git(&["rev-parse", "--show-toplevel"])?;
-        let top = Path::new(top.trim_end());
+        let top = top()?;
+        let top = Path::new(&top);
         let listing = git(&["-C", &top.to_string_lossy(), "ls-files", "-z"])?;
         let mut files = Vec::new();
         for path in listing.split('\0').filter(|path| !path.is_empty()) {
@@ -117,6 +117,11 @@ fn sources(texts: &BTreeMap<String, String>) -> BTreeMap<String, Source> {
 fn is_test_place(path: &str) -> bool {
     let parts: Vec<&str> = path.split('/').collect();
     !parts.contains(&"src") && parts.iter().any(|part| matches!(*part, "tests" | "benches"))
+}
+
+/// The folder of the repository that the working directory belongs to.
+pub(crate) fn top() -> Result<String, String> {
+    Ok(git(&["rev-parse", "--show-toplevel"])?.trim_end().to_owned())
 }
 
 fn git(arguments: &[&str]) -> Result<String, String> {

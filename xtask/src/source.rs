@@ -65,6 +65,19 @@ impl Source {
         self.code_lines().filter(|(line, _)| self.is_test(*line))
     }
 
+    /// The lines of each block that only a seeded bug enters: behind `if` and a condition that begins with `mutant!`.
+    pub(crate) fn seeded_bugs(&self) -> Vec<Range<usize>> {
+        let tokens = tokens(&self.code.join("\n"));
+        let text = |at: usize| tokens.get(at).map_or("", |token| token.text.as_str());
+        let starts =
+            (0..tokens.len()).filter(|at| [0, 1, 2].map(|ahead| text(at + ahead)) == ["if", "mutant", "!"]);
+        let blocks = starts.filter_map(|at| {
+            let last = item_end(&tokens, at).checked_sub(1)?;
+            Some(tokens.get(at)?.line + 1..tokens.get(last)?.line + 1)
+        });
+        blocks.collect()
+    }
+
     pub(crate) fn is_test(&self, line: usize) -> bool {
         self.test.get(line).copied().unwrap_or(false)
     }
