@@ -112,12 +112,25 @@ impl<C: RaftCommittedLeaderId> Progress<C> {
         self.acked_time
     }
 
+    /// Entries that were sent and are not acknowledged.
+    pub fn inflight_entries(&self) -> u64 {
+        match self.mode {
+            Mode::Stream => self.next.saturating_sub(next_index(self.matched())),
+            Mode::Probe | Mode::Snapshot => 0,
+        }
+    }
+
+    /// Bytes of entries that were sent and are not acknowledged.
+    pub fn inflight_bytes(&self) -> u64 {
+        self.inflight_bytes
+    }
+
     /// Whether another request with entries may go out now.
     pub(crate) fn has_room(&self, options: &Options) -> bool {
         match self.mode {
             Mode::Probe => self.inflight.is_empty(),
             Mode::Stream => {
-                self.next.saturating_sub(next_index(self.matched())) < options.inflight_entries_max
+                self.inflight_entries() < options.inflight_entries_max
                     && self.inflight_bytes < options.inflight_bytes_max
             }
             Mode::Snapshot => false,

@@ -58,7 +58,7 @@ fn entries_go_to_the_log_store_in_pieces_no_larger_than_set() {
     assert_eq!(appends(&mut cluster), [4, 4, 4, 2]);
     let last = cluster.propose(1, 1).unwrap();
     cluster.stabilize();
-    assert!(cluster.ghost.is_committed(&last));
+    assert!(cluster.ghost.canon.has(&last));
 }
 
 #[test]

@@ -145,7 +145,7 @@ mod section_3_5_replication {
         cluster.crash(5, 0, false);
         let log_id = cluster.propose(1, 1).unwrap();
         cluster.stabilize();
-        assert!(cluster.ghost.is_committed(&log_id));
+        assert!(cluster.ghost.canon.has(&log_id));
     }
 
     #[test]
@@ -154,7 +154,7 @@ mod section_3_5_replication {
         cluster.partition(&voters(&[1, 2]));
         let log_id = cluster.propose(1, 1).unwrap();
         cluster.stabilize();
-        assert!(!cluster.ghost.is_committed(&log_id));
+        assert!(!cluster.ghost.canon.has(&log_id));
     }
 
     #[test]
@@ -213,7 +213,7 @@ mod section_3_6_safety {
         leases_run_out(&mut cluster);
         cluster.elect(1, false);
         cluster.stabilize();
-        assert!(cluster.ghost.is_committed(&old));
+        assert!(cluster.ghost.canon.has(&old));
         assert_eq!(cluster.node(1).view.get(3).unwrap().payload, Payload::Blank);
     }
 }
@@ -232,7 +232,7 @@ fn section_3_7_requests_that_come_twice_do_no_harm() {
     cluster.net.extend(copies);
     cluster.stabilize();
     assert_eq!(cluster.node(2).view.end(), 5);
-    assert_eq!(cluster.ghost.committed_end(), 5);
+    assert_eq!(cluster.ghost.canon.end(), 5);
 }
 
 /// §3.8: persisted state and restarts.
@@ -314,7 +314,7 @@ mod section_3_10_transfer {
         cluster.transfer(1, 3);
         cluster.stabilize();
         assert_eq!(cluster.leader(), Some(3));
-        assert!(cluster.ghost.is_committed(&log_id));
+        assert!(cluster.ghost.canon.has(&log_id));
     }
 
     #[test]
@@ -442,7 +442,7 @@ mod section_4_2_availability {
         cluster.partition(&voters(&[1, 4]));
         let log_id = cluster.propose(1, 1).unwrap();
         cluster.stabilize();
-        assert!(!cluster.ghost.is_committed(&log_id));
+        assert!(!cluster.ghost.canon.has(&log_id));
     }
 
     /// §4.2.2, scenario 30
@@ -497,10 +497,10 @@ mod section_4_3_joint_consensus {
         cluster.partition(&voters(&[4, 5]));
         let log_id = cluster.change(1, joint(), None).unwrap();
         cluster.stabilize();
-        assert!(!cluster.ghost.is_committed(&log_id));
+        assert!(!cluster.ghost.canon.has(&log_id));
         cluster.heal();
         cluster.run(100);
-        assert!(cluster.ghost.is_committed(&log_id));
+        assert!(cluster.ghost.canon.has(&log_id));
     }
 
     #[test]
@@ -542,7 +542,7 @@ mod section_5_1_compaction {
         cluster.stabilize();
         for id in 1..=3 {
             assert!(cluster.node(id).view.first() > 10, "{id}");
-            cluster.ghost.check_image(cluster.node(id).snapshot.as_ref().unwrap());
+            cluster.check_image(cluster.node(id).snapshot.as_ref().unwrap());
         }
     }
 
@@ -741,7 +741,7 @@ mod section_10_2_1_parallel_writes {
         cluster.node_mut(1).disk_hangs = true;
         let log_id = cluster.propose(1, 1).unwrap();
         cluster.stabilize();
-        assert!(cluster.ghost.is_committed(&log_id));
+        assert!(cluster.ghost.canon.has(&log_id));
         assert_eq!(cluster.node(1).durable.end(), log_id.index);
     }
 
@@ -751,7 +751,7 @@ mod section_10_2_1_parallel_writes {
         cluster.node_mut(1).disk_hangs = true;
         let log_id = cluster.propose(1, 1).unwrap();
         cluster.stabilize();
-        assert!(!cluster.ghost.is_committed(&log_id));
+        assert!(!cluster.ghost.canon.has(&log_id));
         assert_eq!(cluster.node(2).view.end(), log_id.index);
     }
 

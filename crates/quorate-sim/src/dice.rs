@@ -5,6 +5,7 @@
 pub struct Dice(pub u64);
 
 impl Dice {
+    /// The next number.
     pub fn roll(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
@@ -23,6 +24,7 @@ impl Dice {
         self.below(whole) < parts
     }
 
+    /// One of these; `None` if there is none.
     pub fn pick<'a, T>(&mut self, from: &'a [T]) -> Option<&'a T> {
         from.get(self.below(from.len() as u64) as usize)
     }

@@ -29,6 +29,7 @@ thread_local! {
 /// A seed that broke an invariant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
+    /// The seed.
     pub seed: u64,
     /// The message, which begins with the number of the invariant.
     pub what: String,
@@ -48,7 +49,9 @@ impl Violation {
 /// What one seed did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
+    /// What happened, counted.
     pub tally: Tally,
+    /// A hash over every step: two runs that differ anywhere differ here.
     pub hash: u64,
     /// How many steps its schedule had.
     pub steps: u64,
@@ -59,10 +62,13 @@ pub struct Outcome {
 /// Which seeds to run, and when to stop.
 #[derive(Clone, Copy, Debug)]
 pub struct Search {
+    /// What is simulated.
     pub tier: Tier,
+    /// The first seed; the others follow it.
     pub first: u64,
     /// How many seeds; `u64::MAX` for as many as the time allows.
     pub seeds: u64,
+    /// For how long at the most; what is under way then is finished.
     pub time: Option<Duration>,
     /// Threads.
     pub jobs: usize,
@@ -75,9 +81,13 @@ pub struct Search {
 pub struct Found {
     /// Seeds that ran to their end.
     pub seeds: u64,
+    /// Seeds of which a second run did the same.
     pub repeated: u64,
+    /// What happened in them, counted.
     pub tally: Tally,
+    /// What broke, by seed.
     pub violations: Vec<Violation>,
+    /// How long it took.
     pub took: Duration,
 }
 

@@ -6,7 +6,7 @@ macro_rules! tally {
         /// Counts over one run, or over many.
         #[derive(Clone, Debug, Default, PartialEq, Eq)]
         pub struct Tally {
-            $($(#[$doc])* pub $field: u64,)*
+            $(#[doc = $name] $(#[$doc])* pub $field: u64,)*
         }
 
         impl Tally {

@@ -6,21 +6,20 @@ pub mod bars;
 pub mod client;
 pub mod cluster;
 pub mod deliver;
-pub mod ghost;
 pub mod node;
-pub mod quorum;
 pub mod script;
 pub mod wire;
 
 mod acts;
+mod checks;
 mod mishaps;
 mod settings;
 mod swarm;
 
+pub use crate::ids::Adv;
+pub use crate::ids::Ids;
+pub use crate::ids::Std;
 pub use cluster::Cluster;
-pub use wire::Adv;
-pub use wire::Ids;
-pub use wire::Std;
 
 use crate::dice::Dice;
 use crate::plan::Plan;
@@ -49,7 +48,7 @@ fn run_as<L: Ids>(seed: u64, plan: &Plan, dice: Dice, trace: Option<Trace>) -> O
     let cluster = chaos.cluster;
     let mut tally = cluster.tally;
     tally.elections = cluster.ghost.elections;
-    tally.commits = cluster.ghost.committed_end();
+    tally.commits = cluster.ghost.canon.end();
     tally.changes = cluster.ghost.changes;
     tally.simulated_us = cluster.now_us;
     Outcome { tally, hash: cluster.hash, steps, acts: 0 }

@@ -4,6 +4,9 @@ use quorate_core::log::next_index;
 use quorate_core::work::Ask;
 use quorate_core::work::Write;
 
+use crate::invariants::i17_snapshot;
+use crate::invariants::i19_resources;
+use crate::invariants::i19_resources::within;
 use crate::tier_a::cluster::Cluster;
 use crate::tier_a::node::Stream;
 use crate::tier_a::wire::Body;
@@ -13,14 +16,19 @@ use crate::tier_a::wire::Envelope;
 use crate::tier_a::wire::Ids;
 use crate::tier_a::wire::Opt;
 
+/// What each entry is said to weigh.
+const ENTRY_BYTES: u64 = 100;
+
 impl<L: Ids> Cluster<L> {
     /// Pulls one write and does it: readers see it, a crash may still take it.
     pub fn write(&mut self, id: u64) -> bool {
+        let most = self.options.write_entries_max.max(1);
         let node = self.node_mut(id);
         let Some(write) = node.replica.next_write() else { return false };
         let (seq, op) = match write {
             Write::Vote { seq, vote } => (Some(seq), DiskOp::Vote(vote)),
             Write::Append { seq, first, last } => {
+                within(id, "entries in a write", last.index + 1 - first, most);
                 let entries: Vec<_> = node.pending.drain(..(last.index - first + 1) as usize).collect();
                 assert_eq!(
                     entries.first().unwrap().id.index,
@@ -56,7 +64,7 @@ impl<L: Ids> Cluster<L> {
         for _ in 0..count {
             let Some((number, op)) = self.node_mut(id).behind.pop_front() else { break };
             match &op {
-                DiskOp::Vote(vote) => Self::check_vote_grows(self.node(id).durable.vote.as_ref(), vote),
+                DiskOp::Vote(vote) => self.ghost.monotonic.vote_durable(id, vote),
                 DiskOp::Append(entries) => {
                     let first = entries.first().map_or(0, |entry| entry.id.index);
                     let durable = &self.node(id).durable;
@@ -67,11 +75,12 @@ impl<L: Ids> Cluster<L> {
                 }
                 DiskOp::Truncate(after) => {
                     let keep = next_index(after.as_ref());
-                    let mut gone =
-                        self.node(id).durable.entries.iter().filter(|entry| entry.id.index >= keep);
-                    let committed = gone.find(|entry| self.ghost.is_committed(&entry.id));
-                    assert!(committed.is_none(), "I5: {id} removes {committed:?}, which is committed");
+                    let entries = &self.node(id).durable.entries;
+                    for entry in entries.iter().filter(|entry| entry.id.index >= keep) {
+                        self.ghost.canon.removed(id, &entry.id);
+                    }
                 }
+                DiskOp::Purge(upto) => self.check_purge(id, upto),
                 _ => {}
             }
             let node = self.node_mut(id);
@@ -87,11 +96,15 @@ impl<L: Ids> Cluster<L> {
 
     /// Hands the next committed entries to the state machine.
     pub fn apply_begin(&mut self, id: u64) -> bool {
+        let most = self.options.apply_entries_max.max(1);
         let node = self.node_mut(id);
         if node.applying.is_some() || node.installing {
             return false;
         }
         node.applying = node.replica.next_apply();
+        if let Some(apply) = &node.applying {
+            within(id, "entries handed to the state machine", apply.last.index + 1 - apply.first, most);
+        }
         let some = node.applying.is_some();
         self.settle(id);
         some
@@ -99,11 +112,13 @@ impl<L: Ids> Cluster<L> {
 
     /// The state machine has applied them; clients get their answers.
     pub fn apply_end(&mut self, id: u64) -> bool {
-        let node = self.node_mut(id);
-        let Some(apply) = node.applying.take() else { return false };
+        let Some(apply) = self.node_mut(id).applying.take() else { return false };
+        let Self { nodes, ghost, .. } = self;
+        let node = nodes.get_mut(&id).unwrap();
         for index in apply.first..=apply.last.index {
             let entry = node.view.get(index).unwrap_or_else(|| panic!("{id}: entry {index} cannot be read"));
-            node.sm.apply(&entry.clone());
+            ghost.applied.applies(id, &entry.view(), &ghost.canon);
+            node.sm.apply(entry);
         }
         assert_eq!(node.sm.last.as_ref(), Some(&apply.last), "{id}: another entry was applied");
         let end = apply.last.index + 1;
@@ -112,12 +127,11 @@ impl<L: Ids> Cluster<L> {
         node.clients = waiting;
         let done: Vec<_> = done;
         for client in done {
-            assert!(self.ghost.is_committed(&client), "I13: {client} was acknowledged and is not committed");
-            self.ghost.floor = self.ghost.floor.max(client.index + 1);
+            let Self { ghost, nodes, .. } = self;
+            ghost.acknowledged(&client, |node| nodes[&node].keeps(&client));
             self.tally.writes += 1;
         }
-        let sm = self.node(id).sm.clone();
-        self.ghost.check_image(&sm);
+        self.check_image(&self.node(id).sm);
         self.settle(id);
         true
     }
@@ -139,13 +153,15 @@ impl<L: Ids> Cluster<L> {
         }
         node.installing = false;
         let (image, from, req) = node.offered.take().unwrap();
-        assert!(image.next() >= node.sm.next(), "I17: an install moves the state back");
+        i17_snapshot::check_install(id, node.sm.next(), image.next());
         node.sm = image.clone();
         node.snapshot = Some(image);
         if let Some(reply) = node.replica.installed() {
             let body = Body::SnapshotReply(reply.message);
             node.replies.push((reply.after, Envelope { from: id, to: from, req, body }));
         }
+        let Self { ghost, nodes, .. } = self;
+        ghost.applied.stands_at(id, nodes[&id].sm.next(), nodes[&id].sm.hash, &ghost.canon);
         self.settle(id);
         true
     }
@@ -162,16 +178,22 @@ impl<L: Ids> Cluster<L> {
 
     pub fn build_end(&mut self, id: u64) -> bool {
         let Some(image) = self.node_mut(id).building.take() else { return false };
-        self.ghost.check_image(&image);
+        self.check_image(&image);
+        self.ghost.snapshots.built(image.next(), image.hash);
         self.tally.built += 1;
         let node = self.node_mut(id);
         let last = image.last.clone();
         if image.next() > node.snapshot.as_ref().map_or(0, |snapshot| snapshot.next()) {
             node.snapshot = Some(image);
         }
+        let before = node.replica.snapshot().cloned();
         node.replica.built(last.clone());
         self.tell(id, || format!("{id} builds a snapshot up to {}", Opt(last.as_ref())));
         self.settle(id);
+        let node = self.node(id);
+        if node.sends.is_empty() && before.as_ref() != node.replica.snapshot() {
+            i19_resources::check_log(&node.replica, &self.options);
+        }
         true
     }
 
@@ -187,7 +209,7 @@ impl<L: Ids> Cluster<L> {
         let (context, body) = match ask {
             Ask::PreVote(request) => (Context::PreVote(request.vote.clone()), Body::PreVote(request)),
             Ask::Vote(request) => {
-                self.ghost.vote_leaves(id, &request.vote);
+                self.ghost.votes.vote_leaves(id, &request.vote);
                 (Context::Vote(request.vote.clone()), Body::Vote(request))
             }
             Ask::Transfer(transfer) => (Context::Transfer, Body::Transfer(transfer)),
@@ -212,6 +234,8 @@ impl<L: Ids> Cluster<L> {
         let had = self.node(id).replica.has_append(&peer);
         let send = self.replica(id).next_append(now, &peer);
         if let Some(send) = send {
+            let most = self.options.payload_entries_max.max(1);
+            within(id, "entries in a request", send.end - send.first, most);
             assert_eq!(
                 next_index(send.prev.as_ref()),
                 send.first,
@@ -235,7 +259,8 @@ impl<L: Ids> Cluster<L> {
         let end = send.end.saturating_sub(short).max(least);
         let entries: Option<Vec<_>> = (send.first..end).map(|index| node.view.get(index).cloned()).collect();
         let known = end.checked_sub(1).and_then(|last| node.replica.log().get(last));
-        let stale = !node.replica.sent(&peer, &send.ticket, end, 100 * (end - send.first));
+        let stale = !node.replica.sent(&peer, &send.ticket, end, ENTRY_BYTES * (end - send.first));
+        i19_resources::check(&self.node(id).replica, &self.options, ENTRY_BYTES);
         if stale {
             self.settle(id);
             return true;

@@ -21,8 +21,7 @@ impl<L: Ids> Cluster<L> {
         let (now, dice) = (self.node(id).clock.at(self.now_us), self.dice.roll());
         let membership = Membership::new(vec![voters], []);
         let Ok(log_id) = self.replica(id).initialize(now, dice, membership.clone()) else { return false };
-        let entry = Entry { id: log_id, payload: Payload::Config(membership) };
-        self.node_mut(id).pending.push_back(entry);
+        self.note_proposal(id, Entry { id: log_id, payload: Payload::Config(membership) });
         self.settle(id);
         true
     }
@@ -34,9 +33,8 @@ impl<L: Ids> Cluster<L> {
             self.ops += 1;
             let entry =
                 Entry { id: Id::<L>::new(last.leader_id.clone(), index), payload: Payload::Op(self.ops) };
-            let node = self.node_mut(id);
-            node.clients.push(entry.id.clone());
-            node.pending.push_back(entry);
+            self.node_mut(id).clients.push(entry.id.clone());
+            self.note_proposal(id, entry);
         }
         self.settle(id);
         Ok(last)
@@ -51,15 +49,15 @@ impl<L: Ids> Cluster<L> {
         let now = self.node(id).clock.at(self.now_us);
         let log_id = self.replica(id).propose_membership(now, next.clone(), finish)?;
         self.tell(id, || format!("{id} proposes {}", Members(&next)));
-        let entry = Entry { id: log_id.clone(), payload: Payload::Config(next) };
-        self.node_mut(id).pending.push_back(entry);
+        self.check_proposed_membership(id, &log_id);
+        self.note_proposal(id, Entry { id: log_id.clone(), payload: Payload::Config(next) });
         self.settle(id);
         Ok(log_id)
     }
 
     /// A read that asks a quorum.
     pub fn read(&mut self, id: u64) -> Result<(), Refusal<L>> {
-        let floor = self.ghost.floor;
+        let floor = self.ghost.reads.begins();
         let read = self.replica(id).read()?;
         self.replica(id).heartbeat_now();
         self.node_mut(id).reads.push(Reading { read, floor, leased: false });
@@ -70,7 +68,7 @@ impl<L: Ids> Cluster<L> {
     /// A read by the lease alone; false if there is none.
     pub fn read_leased(&mut self, id: u64) -> bool {
         let now = self.node(id).clock.at(self.now_us);
-        let floor = self.ghost.floor;
+        let floor = self.ghost.reads.begins();
         if !self.node(id).replica.read_leased(now, None) {
             return false;
         }
@@ -106,6 +104,7 @@ impl<L: Ids> Cluster<L> {
     pub fn crash(&mut self, id: u64, keep: usize, keep_state: bool) {
         self.tally.crashes += 1;
         self.node_mut(id).crash(keep, keep_state);
+        self.ghost.append_only.leads_no_more(id);
         // Whoever asked it, or was to be answered by it, will not hear from it.
         let waiting: Vec<(u64, u64)> = self
             .nodes
@@ -138,6 +137,7 @@ impl<L: Ids> Cluster<L> {
         }
         let (now, dice, options) = (self.now_us, self.dice.roll(), self.options.clone());
         self.node_mut(id).restart(options, now, dice);
+        self.check_restarted(id);
         self.settle(id);
     }
 

@@ -5,21 +5,18 @@ use std::collections::BTreeSet;
 
 use quorate_core::Options;
 use quorate_core::Replica;
-use quorate_core::ids::Vote;
 use quorate_core::log::next_index;
 use quorate_core::work::Born;
 use quorate_core::work::Event;
 
 use crate::dice::Dice;
+use crate::invariants::Ghost;
 use crate::tally::Tally;
-use crate::tier_a::ghost::Ghost;
 use crate::tier_a::node::Clock;
 use crate::tier_a::node::Node;
-use crate::tier_a::quorum;
 use crate::tier_a::wire::Body;
 use crate::tier_a::wire::Entry;
 use crate::tier_a::wire::Envelope;
-use crate::tier_a::wire::Id;
 use crate::tier_a::wire::Ids;
 use crate::tier_a::wire::Members;
 use crate::tier_a::wire::Payload;
@@ -62,7 +59,7 @@ impl<L: Ids> Cluster<L> {
             slow: BTreeSet::new(),
             now_us: 0,
             options,
-            ghost: Ghost::new(),
+            ghost: Ghost::default(),
             dice: Dice(seed),
             trace,
             requests: 0,
@@ -144,8 +141,7 @@ impl<L: Ids> Cluster<L> {
         }
         self.release_replies(id);
         self.note_commit(id);
-        self.check_leader(id);
-        self.check_lease(id);
+        self.check_node(id);
         self.finish_reads(id);
         if let Err(broken) = self.node(id).replica.check() {
             panic!("{id}: {broken}");
@@ -177,11 +173,20 @@ impl<L: Ids> Cluster<L> {
                 Born::Blank(log_id) => Entry { id: log_id, payload: Payload::Blank },
                 Born::Membership(log_id, membership) => {
                     self.tell(id, || format!("{id} proposes {}", Members(&membership)));
+                    self.check_proposed_membership(id, &log_id);
                     Entry { id: log_id, payload: Payload::Config((*membership).clone()) }
                 }
             };
-            self.node_mut(id).pending.push_back(entry);
+            self.note_proposal(id, entry);
         }
+    }
+
+    /// An entry that a node proposes waits to be written.
+    pub(crate) fn note_proposal(&mut self, id: u64, entry: Entry<L>) {
+        self.ghost.bytes.proposed(&entry.id, entry.payload.print());
+        let node = self.node_mut(id);
+        node.config_moved |= entry.config().is_some();
+        node.pending.push_back(entry);
     }
 
     fn note_event(&mut self, id: u64, event: Event<L>) {
@@ -192,21 +197,24 @@ impl<L: Ids> Cluster<L> {
             }
             Event::Leading(vote) => {
                 self.tell(id, || format!("{id} leads {}", vote.leader_id));
-                let log = self.node(id).replica.log().clone();
-                self.ghost.leads(id, &vote, &log);
+                let Self { ghost, nodes, .. } = self;
+                ghost.leads(id, &vote, |entry| nodes[&id].replica.log().has(entry));
             }
             Event::SteppedDown(vote) => self.tell(id, || format!("{id} steps down for {vote}")),
             Event::Truncated(index) => {
                 self.tell(id, || format!("{id} truncates from {index}"));
-                self.node_mut(id).clients.retain(|client| client.index < index);
+                let node = self.node_mut(id);
+                node.config_moved = true;
+                node.clients.retain(|client| client.index < index);
             }
             Event::Installed(last) => {
                 self.tally.installed += 1;
                 self.tell(id, || format!("{id} installed {last}"));
                 let node = self.node_mut(id);
                 node.seen_committed = node.seen_committed.max(last.index + 1);
+                node.config_moved = true;
                 node.clients.retain(|client| client.index > last.index);
-                self.check_membership(id);
+                self.check_committed_membership(id);
             }
             Event::Reverted { peer, .. } => panic!("I13: {id}: {peer} lost entries that no crash took"),
             Event::Contradiction(index) => panic!("I5: {id}: a leader contradicts the commit at {index}"),
@@ -225,7 +233,7 @@ impl<L: Ids> Cluster<L> {
             if let Body::VoteReply(reply) = &envelope.body
                 && reply.granted
             {
-                self.ghost.vote_leaves(id, &reply.vote);
+                self.ghost.votes.vote_leaves(id, &reply.vote);
             }
             self.post(envelope);
         }
@@ -260,12 +268,12 @@ impl<L: Ids> Cluster<L> {
     fn note_commit(&mut self, id: u64) {
         let node = self.node(id);
         let (from, end) = (node.seen_committed, next_index(node.replica.committed()));
-        if end <= from {
+        if end == from {
             return;
         }
         let leads = node.replica.leading().is_some();
         if leads {
-            self.check_durable_quorum(id);
+            self.check_counted(id);
         }
         let by = self.node(id).replica.vote().leader_id.to_committed();
         for index in from..end {
@@ -273,74 +281,17 @@ impl<L: Ids> Cluster<L> {
             let log_id = node.replica.log().get(index);
             let entry = log_id.and_then(|log_id| node.entry(&log_id)).cloned();
             let Some(entry) = entry else { panic!("I5: {id}: committed {index} is not held") };
-            self.ghost.committed(&entry, &by);
+            self.ghost.committed(&entry.view(), &by);
         }
+        self.ghost.monotonic.commits_to(id, end, self.ghost.canon.end());
         for other in self.ids().into_iter().filter(|other| self.node(*other).up) {
             self.check_lease(other);
         }
         self.node_mut(id).seen_committed = end;
-        self.check_membership(id);
+        self.check_committed_membership(id);
         let node = self.node(id);
         let commit = node.replica.committed().cloned();
         self.tell(id, || format!("{id} commits {}", commit.unwrap()));
-    }
-
-    /// I12: the membership that a node takes for committed is the last one that was, up to its own commit.
-    fn check_membership(&self, id: u64) {
-        let replica = &self.node(id).replica;
-        let end = next_index(replica.committed());
-        let known = replica.committed_membership();
-        // After a restart, the last but one in the log counts as committed before the commit is known to reach it.
-        if next_index(known.log_id.as_ref()) <= end {
-            let truth = self.ghost.config_at(end).cloned().unwrap_or_default();
-            assert_eq!(*known.membership, truth, "I12: {id} holds another membership as committed");
-        }
-    }
-
-    /// I7, I8: what a leader counts as committed is its own entry, on the disks of a quorum.
-    fn check_durable_quorum(&self, id: u64) {
-        let replica = &self.node(id).replica;
-        let commit = replica.committed().unwrap();
-        assert_eq!(commit.leader_id, replica.vote().leader_id.to_committed(), "I8: an own entry is counted");
-        let configs = replica.effective_membership().membership.configs().to_vec();
-        let durable = quorum::is_quorum(&configs, |voter| {
-            let node = self.node(voter);
-            let snapshot = node.snapshot.as_ref().map_or(0, |snapshot| snapshot.next());
-            commit.index < snapshot || node.durable.holds(commit)
-        });
-        assert!(durable, "I7: {commit} is not on the disks of a quorum");
-    }
-
-    /// I3: a leader's log only grows.
-    fn check_leader(&mut self, id: u64) {
-        let node = self.node_mut(id);
-        let leading = node.replica.leading().is_some();
-        let now = leading.then(|| (node.replica.vote().clone(), node.replica.log().next_index()));
-        if let (Some((before, end)), Some((vote, now_end))) = (&node.led, &now)
-            && before == vote
-        {
-            assert!(now_end >= end, "I3: leader {id} removed entries of its own log");
-        }
-        node.led = now;
-    }
-
-    /// I15: where a leader could read by its lease, no later one has committed anything.
-    ///
-    /// Asked whether or not a client reads: the schedule need not hit the moment.
-    fn check_lease(&self, id: u64) {
-        let node = self.node(id);
-        let Some(newest) = self.ghost.newest_committer() else { return };
-        if !self.lease_reads || node.replica.leading().is_none() {
-            return;
-        }
-        let own = node.replica.vote().leader_id.to_committed();
-        if own < *newest {
-            let now = node.clock.at(self.now_us);
-            assert!(
-                !node.replica.read_leased(now, None),
-                "I15: {id} could read by the lease of {own}, but {newest} has committed"
-            );
-        }
     }
 
     /// I14: a read that completes has seen whatever anyone saw before it began.
@@ -352,9 +303,10 @@ impl<L: Ids> Cluster<L> {
             let lost = !reading.leased && node.replica.read_confirmed(&reading.read).is_none();
             let seen = node.sm.next();
             if confirmed && seen > reading.read.log_id.index {
-                let kind = if reading.leased { "I15: a lease read" } else { "I14: a read" };
-                assert!(seen >= reading.floor, "{kind} saw {seen}, others {} before", reading.floor);
-                self.ghost.floor = self.ghost.floor.max(seen);
+                if reading.leased {
+                    self.ghost.lease.reads(id, reading.floor, seen);
+                }
+                self.ghost.reads.completes(reading.floor, seen);
                 *(if reading.leased { &mut self.tally.leased } else { &mut self.tally.reads }) += 1;
                 self.tell(id, || format!("{id} reads up to {}", seen - 1));
             } else if lost {
@@ -363,19 +315,5 @@ impl<L: Ids> Cluster<L> {
                 self.node_mut(id).reads.push(reading);
             }
         }
-    }
-
-    /// I4 where an entry leaves a node or is durable: what only stood in memory may be lost and proposed anew.
-    pub fn note_entries(&mut self, entries: &[Entry<L>], prev: Option<&Id<L>>) {
-        let mut prev = prev.cloned();
-        for entry in entries {
-            self.ghost.seen(entry, prev.as_ref());
-            prev = Some(entry.id.clone());
-        }
-    }
-
-    /// I9: what a disk holds as the vote only grows.
-    pub fn check_vote_grows(before: Option<&Vote<L>>, after: &Vote<L>) {
-        assert!(before.is_none_or(|before| before < after), "I9: {after} was saved over {before:?}");
     }
 }

@@ -101,6 +101,7 @@ impl<L: Ids> Cluster<L> {
         let mut ids = EntryIds::empty(next_index(prev.as_ref()));
         let mut memberships = Vec::new();
         for entry in &entries {
+            self.ghost.bytes.received(to, &entry.view());
             ids.push(entry.id.clone()).unwrap();
             if let Payload::Config(membership) = &entry.payload {
                 memberships.push(Placed::new(Some(entry.id.clone()), membership.clone()));
@@ -110,6 +111,7 @@ impl<L: Ids> Cluster<L> {
         let node = self.node_mut(to);
         let appended = node.replica.append(now, &request);
         if let Some(from) = appended.new_from {
+            node.config_moved |= entries.iter().any(|entry| entry.config().is_some());
             node.pending.extend(entries.into_iter().filter(|entry| entry.id.index >= from));
         }
         (appended.reply.after, Body::AppendReply(appended.reply.message))
@@ -124,6 +126,7 @@ impl<L: Ids> Cluster<L> {
         image: Image<L>,
     ) -> Option<(u64, Body<L>)> {
         let now = self.node(to).clock.at(self.now_us);
+        self.ghost.bytes.received_snapshot(to, image.next(), image.hash, &self.ghost.canon);
         let node = self.node_mut(to);
         let last = image.last.clone().unwrap();
         match node.replica.install(now, vote, &last, image.membership.clone()) {

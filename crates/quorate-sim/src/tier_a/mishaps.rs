@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use quorate_core::Membership;
 use quorate_core::mutant;
 
+use crate::invariants::quorum::is_quorum;
 use crate::tier_a::Ids;
-use crate::tier_a::quorum::is_quorum;
 use crate::tier_a::settings;
 use crate::tier_a::swarm::Chaos;
 use crate::tier_a::wire::Body;
@@ -187,7 +187,7 @@ impl<L: Ids> Chaos<L> {
         let enough = nodes
             .flat_map(|node| [node.replica.effective_membership(), node.replica.committed_membership()])
             .all(|placed| placed.log_id.is_none() || is_quorum(placed.membership.configs(), left));
-        let founded = self.cluster.ghost.committed_end() > 0;
+        let founded = self.cluster.ghost.canon.end() > 0;
         if !founded || self.cluster.node(id).gone || !enough || ids.len() >= NODES_MAX {
             return;
         }

@@ -10,7 +10,6 @@ use quorate_core::Replica;
 use quorate_core::ServerState;
 use quorate_core::Stored;
 use quorate_core::Time;
-use quorate_core::ids::Vote;
 use quorate_core::log::next_index;
 use quorate_core::message::Transfer;
 use quorate_core::work::Apply;
@@ -98,8 +97,8 @@ pub struct Node<L: Ids> {
     pub clients: Vec<Id<L>>,
     /// All below are committed as far as this node told.
     pub seen_committed: u64,
-    /// I3: the leadership under way and the end of its log.
-    pub led: Option<(Vote<L>, u64)>,
+    /// I12: a membership came into its log, or went, since that was last looked at.
+    pub config_moved: bool,
 }
 
 impl<L: Ids> Node<L> {
@@ -133,7 +132,7 @@ impl<L: Ids> Node<L> {
             takeovers: Vec::new(),
             clients: Vec::new(),
             seen_committed: 0,
-            led: None,
+            config_moved: false,
         }
     }
 
@@ -160,7 +159,6 @@ impl<L: Ids> Node<L> {
         self.reads.clear();
         self.takeovers.clear();
         self.clients.clear();
-        self.led = None;
     }
 
     /// Rebuilds the replica from what is durable, as a shell does: the state machine from its own state or the
@@ -197,6 +195,7 @@ impl<L: Ids> Node<L> {
             effective,
             snapshot: self.snapshot.as_ref().and_then(|snapshot| snapshot.last.clone()),
         };
+        self.config_moved = true;
         self.seen_committed = self.sm.next();
         self.replica = Replica::new(self.id, options, stored, self.clock.at(now_us), dice);
     }
@@ -232,6 +231,20 @@ impl<L: Ids> Node<L> {
             term: self.replica.vote().leader_id.term(),
             commit: next_index(self.replica.committed()),
         }
+    }
+
+    /// Whether its disk has this entry, or a snapshot that covers it.
+    pub fn keeps(&self, id: &Id<L>) -> bool {
+        let covered = self.snapshot.as_ref().map_or(0, Image::next);
+        id.index < covered || self.durable.holds(id)
+    }
+
+    /// The memberships in its log as the replica sees it, written or waiting to be.
+    pub fn configs_in_log(&self) -> impl Iterator<Item = &Id<L>> {
+        let log = self.replica.log();
+        let entries = self.view.entries.iter().chain(&self.pending);
+        let configs = entries.filter(|entry| entry.config().is_some()).map(|entry| &entry.id);
+        configs.filter(move |id| id.index >= log.first_index() && log.has(id))
     }
 
     /// The entry with this id, written or waiting to be.

@@ -276,6 +276,7 @@ impl<L: Ids> Cluster<L> {
             "restart" => self.restart(id),
             "wipe" => {
                 self.crash(id, 0, false);
+                self.ghost.monotonic.disk_lost(id);
                 let node = self.node_mut(id);
                 (node.durable, node.snapshot) = (Disk::empty(), None);
             }

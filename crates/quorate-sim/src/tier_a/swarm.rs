@@ -8,10 +8,10 @@ use std::collections::BTreeSet;
 use quorate_core::Membership;
 
 use crate::dice::Dice;
+use crate::invariants::quorum::is_quorum;
 use crate::tier_a::Cluster;
 use crate::tier_a::Ids;
 use crate::tier_a::mishaps::Held;
-use crate::tier_a::quorum::is_quorum;
 use crate::tier_a::settings;
 use crate::tier_a::settings::Faults;
 use crate::tier_a::wire::Body;
@@ -63,7 +63,7 @@ impl<L: Ids> Chaos<L> {
     }
 
     pub(crate) fn step(&mut self) {
-        let committed = self.cluster.ghost.committed_end();
+        let committed = self.cluster.ghost.canon.end();
         let roll = self.dice.below(1000);
         match roll {
             0..500 => self.deliver(),
@@ -72,7 +72,7 @@ impl<L: Ids> Chaos<L> {
             820..900 => self.pass_time(),
             _ => self.client(),
         }
-        if self.cluster.ghost.committed_end() > committed {
+        if self.cluster.ghost.canon.end() > committed {
             self.ambush();
         }
         self.fault();

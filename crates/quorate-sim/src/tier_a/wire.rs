@@ -5,11 +5,8 @@ use std::fmt;
 
 use quorate_core::Membership;
 use quorate_core::Placed;
-use quorate_core::ids::LogId;
 use quorate_core::ids::RaftLeaderId;
 use quorate_core::ids::Vote;
-use quorate_core::ids::leader_id_adv;
-use quorate_core::ids::leader_id_std;
 use quorate_core::log::Log;
 use quorate_core::log::next_index;
 use quorate_core::message::AppendReply;
@@ -18,27 +15,12 @@ use quorate_core::message::Transfer;
 use quorate_core::message::VoteReply;
 use quorate_core::message::VoteRequest;
 
-/// The leader ids that clusters are simulated with.
-pub trait Ids: RaftLeaderId<Term = u64, NodeId = u64> {
-    /// Whether a term may have several leaders.
-    const SEVERAL_PER_TERM: bool;
-}
-
-/// Several leaders per term.
-pub type Adv = leader_id_adv::LeaderId<u64, u64>;
-/// One leader per term.
-pub type Std = leader_id_std::LeaderId<u64, u64>;
-
-impl Ids for Adv {
-    const SEVERAL_PER_TERM: bool = true;
-}
-
-impl Ids for Std {
-    const SEVERAL_PER_TERM: bool = false;
-}
-
-pub type Id<L> = LogId<<L as RaftLeaderId>::Committed>;
 pub type Config<L> = Placed<<L as RaftLeaderId>::Committed, u64>;
+
+pub use crate::ids::Id;
+pub use crate::ids::Ids;
+use crate::invariants::EntryView;
+use crate::invariants::i05_canon::chain;
 
 /// What an entry carries.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,10 +30,40 @@ pub enum Payload {
     Config(Membership<u64>),
 }
 
+impl Payload {
+    /// A fingerprint of it.
+    pub fn print(&self) -> u64 {
+        match self {
+            Payload::Blank => 1,
+            Payload::Op(op) => op + 3,
+            Payload::Config(membership) => {
+                let sets = membership.configs().iter().chain([membership.learners()]);
+                sets.fold(2, |print, set| {
+                    set.iter().fold(chain(print, 1 << 32), |print, id| chain(print, *id))
+                })
+            }
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry<L: Ids> {
     pub id: Id<L>,
     pub payload: Payload,
+}
+
+impl<L: Ids> Entry<L> {
+    pub fn config(&self) -> Option<&Membership<u64>> {
+        match &self.payload {
+            Payload::Config(membership) => Some(membership),
+            _ => None,
+        }
+    }
+
+    /// The entry as the observer knows it.
+    pub fn view(&self) -> EntryView<'_, L> {
+        EntryView { id: &self.id, print: self.payload.print(), config: self.config() }
+    }
 }
 
 /// One thing done to a disk.
@@ -143,24 +155,13 @@ impl<L: Ids> Image<L> {
         next_index(self.last.as_ref())
     }
 
-    /// I10: every entry once, in order.
     pub fn apply(&mut self, entry: &Entry<L>) {
-        assert_eq!(entry.id.index, self.next(), "I10: entries are applied once, in order");
-        self.hash = chain(self.hash, &entry.payload);
+        self.hash = chain(self.hash, entry.payload.print());
         self.last = Some(entry.id.clone());
         if let Payload::Config(membership) = &entry.payload {
             self.membership = Placed::new(Some(entry.id.clone()), membership.clone());
         }
     }
-}
-
-pub fn chain(hash: u64, payload: &Payload) -> u64 {
-    let word = match payload {
-        Payload::Blank => 1,
-        Payload::Op(op) => op + 3,
-        Payload::Config(membership) => membership.nodes().iter().fold(2, |word, id| word * 31 + id),
-    };
-    (hash.rotate_left(5) ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15)
 }
 
 /// A message on its way, and the request that it is, or answers; 0 if nobody waits for an answer.
