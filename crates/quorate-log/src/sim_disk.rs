@@ -1,14 +1,20 @@
 //! A disk in memory that does what disks do on bad days, deterministically, from a seed.
 //!
 //! Writes that were not synced are lost or torn by a power cut, sector by sector and in any order;
-//! so are names that were not synced. Reads, writes and syncs can be made to fail, the disk can
-//! fill up, and any byte can be made to rot.
+//! so are names that were not synced. Reads, writes and syncs can be made to fail, writes to be lost
+//! or to land elsewhere, the disk can fill up, and any byte can be made to rot.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use self::faults::Faults;
+pub use self::faults::{Fault, Happened, Odds};
+pub use self::power::{Left, PowerCut};
 use crate::files::{Directory, LockFailure, StoredFile};
+
+mod faults;
+mod power;
 
 /// A simulated directory; clones share it.
 #[derive(Clone)]
@@ -30,20 +36,6 @@ pub struct SimLock {
     boot: u64,
 }
 
-/// What a power cut does to writes that were not synced.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PowerCut {
-    /// All are lost.
-    LoseAll,
-    /// All are kept, as when only the process dies.
-    KeepAll,
-    /// Each sector of this many bytes is kept or lost by lot.
-    Tear {
-        /// Bytes that are written whole or not at all.
-        sector: usize,
-    },
-}
-
 struct World {
     names: BTreeMap<String, u64>,
     durable_names: BTreeMap<String, u64>,
@@ -57,10 +49,11 @@ struct World {
     /// Operations that change the disk, so far.
     changes: u64,
     cut_at: Option<u64>,
-    fail_sync_at: Option<u64>,
+    /// The power has failed, and nobody has restarted the machine yet.
+    gone: bool,
     syncs: u64,
     capacity: Option<u64>,
-    bad_reads: Vec<(String, u64)>,
+    faults: Faults,
 }
 
 #[derive(Clone)]
@@ -91,10 +84,10 @@ impl SimDisk {
             locked: false,
             changes: 0,
             cut_at: None,
-            fail_sync_at: None,
+            gone: false,
             syncs: 0,
             capacity: None,
-            bad_reads: Vec::new(),
+            faults: Faults::default(),
         };
         Self { world: Arc::new(Mutex::new(world)) }
     }
@@ -113,15 +106,14 @@ impl SimDisk {
         self.world().cut_at = change;
     }
 
+    /// Whether the power has failed and the machine was not restarted yet.
+    pub fn is_gone(&self) -> bool {
+        self.world().gone
+    }
+
     /// How many syncs there were.
     pub fn syncs(&self) -> u64 {
         self.world().syncs
-    }
-
-    /// Lets the sync of this number fail, once; what it was to sync is lost for good, as on the
-    /// usual file systems, whatever later syncs say.
-    pub fn fail_sync_at(&self, sync: Option<u64>) {
-        self.world().fail_sync_at = sync;
     }
 
     /// Limits the bytes of all files together.
@@ -129,68 +121,10 @@ impl SimDisk {
         self.world().capacity = bytes;
     }
 
-    /// Lets reads of this byte of a file fail.
-    pub fn fail_read(&self, name: &str, offset: u64) {
-        self.world().bad_reads.push((name.to_string(), offset));
-    }
-
-    /// Changes a byte of a file, also on the platter.
-    pub fn rot(&self, name: &str, offset: u64, change: impl Fn(u8) -> u8) {
-        let mut world = self.world();
-        let Some(inode) = world.names.get(name).copied() else { return };
-        let Some(file) = world.files.get_mut(&inode) else { return };
-        let at = usize::try_from(offset).unwrap_or(usize::MAX);
-        for bytes in [&mut file.current, &mut file.durable] {
-            if let Some(byte) = bytes.get_mut(at) {
-                *byte = change(*byte);
-            }
-        }
-    }
-
     /// The contents of a file as a reader sees them.
     pub fn contents(&self, name: &str) -> Option<Vec<u8>> {
         let world = self.world();
         Some(world.files.get(world.names.get(name)?)?.current.clone())
-    }
-
-    /// Restarts the machine after a power cut: what was not synced is treated as `cut` says.
-    /// Handles and the lock of before are dead.
-    pub fn restart(&self, cut: PowerCut) {
-        let mut world = self.world();
-        world.boot = world.boot.saturating_add(1);
-        world.locked = false;
-        world.cut_at = None;
-        let changes = std::mem::take(&mut world.name_changes);
-        let mut names = world.durable_names.clone();
-        // A file system keeps the order of its own records: what survives of them is a prefix.
-        let kept = match cut {
-            PowerCut::LoseAll => 0,
-            PowerCut::KeepAll => changes.len(),
-            PowerCut::Tear { .. } => world.roll(changes.len().saturating_add(1)),
-        };
-        for change in changes.into_iter().take(kept) {
-            change.apply(&mut names);
-        }
-        world.names = names.clone();
-        world.durable_names = names;
-        let inodes: Vec<u64> = world.files.keys().copied().collect();
-        for inode in inodes {
-            if !world.names.values().any(|used| *used == inode) {
-                world.files.remove(&inode);
-                continue;
-            }
-            let Some(mut file) = world.files.remove(&inode) else { continue };
-            let unsynced = std::mem::take(&mut file.unsynced);
-            match cut {
-                PowerCut::LoseAll => {}
-                PowerCut::KeepAll => {
-                    unsynced.iter().for_each(|(at, bytes)| put(&mut file.durable, *at, bytes))
-                }
-                PowerCut::Tear { sector } => world.tear(&mut file.durable, &unsynced, sector),
-            }
-            file.current = file.durable.clone();
-            world.files.insert(inode, file);
-        }
     }
 }
 
@@ -205,41 +139,16 @@ impl World {
         usize::try_from(z.checked_rem(sides.max(1) as u64).unwrap_or(0)).unwrap_or(0)
     }
 
-    /// Of the writes that touch a sector, lets the first few arrive, by lot: sectors reach the disk in
-    /// any order, but each one as it was at some moment.
-    fn tear(&mut self, file: &mut Vec<u8>, writes: &[(u64, Vec<u8>)], sector: usize) {
-        let sector = sector.max(1) as u64;
-        let mut pieces: BTreeMap<u64, Vec<(u64, &[u8])>> = BTreeMap::new();
-        for (offset, bytes) in writes {
-            let (mut at, mut rest) = (*offset, bytes.as_slice());
-            while !rest.is_empty() {
-                let number = at.checked_div(sector).unwrap_or(0);
-                let room = number.saturating_add(1).saturating_mul(sector).saturating_sub(at);
-                let (here, after) =
-                    rest.split_at(rest.len().min(usize::try_from(room).unwrap_or(usize::MAX)));
-                pieces.entry(number).or_default().push((at, here));
-                at = at.saturating_add(here.len() as u64);
-                rest = after;
-            }
-        }
-        let mode = self.roll(4);
-        for pieces in pieces.into_values() {
-            let arrive = match mode {
-                0 => 0,
-                1 => pieces.len(),
-                _ => self.roll(pieces.len().saturating_add(1)),
-            };
-            pieces.into_iter().take(arrive).for_each(|(at, bytes)| put(file, at, bytes));
-        }
-    }
-
     /// Counts a change, and fails it if the power is gone by then.
     fn change(&mut self) -> io::Result<()> {
-        if self.cut_at.is_some_and(|cut| self.changes >= cut) {
-            return Err(io::Error::other("the power is gone"));
-        }
+        self.gone |= self.cut_at.is_some_and(|cut| self.changes >= cut);
+        self.powered()?;
         self.changes = self.changes.saturating_add(1);
         Ok(())
+    }
+
+    fn powered(&self) -> io::Result<()> {
+        if self.gone { Err(io::Error::other("the power is gone")) } else { Ok(()) }
     }
 
     fn note(&mut self, change: NameChange) {
@@ -290,6 +199,7 @@ impl Directory for SimDisk {
 
     fn open(&self, name: &str) -> io::Result<SimFile> {
         let world = self.world();
+        world.powered()?;
         let inode = world.names.get(name).copied().ok_or(io::ErrorKind::NotFound)?;
         Ok(SimFile { world: Arc::clone(&self.world), inode, boot: world.boot })
     }
@@ -313,14 +223,19 @@ impl Directory for SimDisk {
     }
 
     fn list(&self) -> io::Result<Vec<String>> {
-        Ok(self.world().names.keys().cloned().collect())
+        let world = self.world();
+        world.powered()?;
+        Ok(world.names.keys().cloned().collect())
     }
 
     fn sync(&self) -> io::Result<()> {
         let mut world = self.world();
         world.change()?;
-        world.name_changes.clear();
-        world.durable_names = world.names.clone();
+        if world.sync_fails(0) {
+            return Err(io::Error::other("input/output error"));
+        }
+        let World { name_changes, durable_names, .. } = &mut *world;
+        name_changes.drain(..).for_each(|change| change.apply(durable_names));
         Ok(())
     }
 
@@ -345,20 +260,15 @@ impl Directory for SimDisk {
 
 impl StoredFile for SimFile {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        let world = lock(&self.world);
+        let mut world = lock(&self.world);
         let end = offset.saturating_add(buf.len() as u64);
-        let bad = world
-            .bad_reads
-            .iter()
-            .any(|(name, at)| world.names.get(name) == Some(&self.inode) && (offset..end).contains(at));
-        if bad {
-            return Err(io::Error::other("input/output error"));
-        }
+        world.powered()?;
+        world.read_fault(self.inode, &(offset..end))?;
         let bytes = world.files.get(&self.inode).map(|file| file.current.as_slice()).unwrap_or_default();
         let rest = bytes.get(usize::try_from(offset).unwrap_or(usize::MAX)..).unwrap_or_default();
         let len = rest.len().min(buf.len());
-        for (to, from) in buf.iter_mut().zip(rest) {
-            *to = *from;
+        if let (Some(to), Some(from)) = (buf.get_mut(..len), rest.get(..len)) {
+            to.copy_from_slice(from);
         }
         Ok(len)
     }
@@ -368,23 +278,21 @@ impl StoredFile for SimFile {
         self.alive(&world)?;
         world.change()?;
         let room = world.capacity.map(|capacity| capacity.saturating_sub(world.used()));
-        let Some(file) = world.files.get_mut(&self.inode) else { return Err(io::ErrorKind::NotFound.into()) };
+        let Some(file) = world.files.get(&self.inode) else { return Err(io::ErrorKind::NotFound.into()) };
         let end = offset.saturating_add(buf.len() as u64);
         let growth = end.saturating_sub(file.current.len() as u64);
         if growth > 0 && room.is_some_and(|room| growth > room) {
             return Err(io::ErrorKind::StorageFull.into());
         }
-        put(&mut file.current, offset, buf);
-        file.unsynced.push((offset, buf.to_vec()));
-        Ok(())
+        world.write(self.inode, offset, buf)
     }
 
     fn sync_data(&self) -> io::Result<()> {
         let mut world = lock(&self.world);
         self.alive(&world)?;
         world.change()?;
-        let fails = world.fail_sync_at == Some(world.syncs);
         world.syncs = world.syncs.saturating_add(1);
+        let fails = world.sync_fails(self.inode);
         let Some(file) = world.files.get_mut(&self.inode) else { return Ok(()) };
         let unsynced = std::mem::take(&mut file.unsynced);
         if fails {

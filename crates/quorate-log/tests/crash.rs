@@ -6,7 +6,8 @@ mod common;
 use std::sync::atomic::Ordering;
 
 use common::{Contents, Workload, open};
-use quorate_log::sim_disk::{PowerCut, SimDisk};
+use quorate_log::LogError;
+use quorate_log::sim_disk::{Left, PowerCut, SimDisk};
 
 const ACTIONS: u64 = 60;
 
@@ -20,7 +21,7 @@ fn run(seed: u64, disk: &SimDisk, cut: u64) -> (Workload, bool) {
         if work.act(&log, &mut writer).is_err() {
             return (work, true);
         }
-        if cut.is_multiple_of(16) {
+        if cut.is_multiple_of(16) && !disk.is_gone() {
             assert_eq!(&Contents::of(&log).unwrap(), work.now(), "what was written is read at once");
         }
     }
@@ -28,7 +29,13 @@ fn run(seed: u64, disk: &SimDisk, cut: u64) -> (Workload, bool) {
 }
 
 fn check(seed: u64, cut: u64, how: PowerCut, work: &Workload, disk: &SimDisk) {
-    let opened = open(disk).unwrap_or_else(|error| panic!("seed {seed}, cut {cut}, {how:?}: {error}"));
+    let garbage = matches!(how, PowerCut::Tear { left: Left::Garbage, .. });
+    let opened = match open(disk) {
+        Ok(opened) => opened,
+        // Garbage between intact records could as well be acknowledged data that rotted: that is refused, not guessed.
+        Err(LogError::Corrupt { what, .. }) if garbage && what.contains("intact ones behind it") => return,
+        Err(error) => panic!("seed {seed}, cut {cut}, {how:?}: {error}"),
+    };
     let found = Contents::of(&opened.log).unwrap();
     let from = work.acknowledged.load(Ordering::SeqCst);
     assert!(
@@ -89,12 +96,22 @@ fn a_killed_process_loses_nothing_that_was_written() {
 
 #[test]
 fn a_power_cut_that_tears_writes_at_512_bytes() {
-    crash_everywhere(20..24, PowerCut::Tear { sector: 512 });
+    crash_everywhere(20..24, PowerCut::Tear { sector: 512, left: Left::Old });
 }
 
 #[test]
 fn a_power_cut_that_tears_writes_at_4096_bytes() {
-    crash_everywhere(40..42, PowerCut::Tear { sector: 4096 });
+    crash_everywhere(40..42, PowerCut::Tear { sector: 4096, left: Left::Old });
+}
+
+#[test]
+fn a_power_cut_that_leaves_zeroes_where_writes_did_not_arrive() {
+    crash_everywhere(50..52, PowerCut::Tear { sector: 512, left: Left::Zeroes });
+}
+
+#[test]
+fn a_power_cut_that_leaves_garbage_where_writes_did_not_arrive() {
+    crash_everywhere(60..62, PowerCut::Tear { sector: 512, left: Left::Garbage });
 }
 
 #[test]
@@ -103,7 +120,7 @@ fn the_same_seed_gives_the_same_disk() {
         .map(|_| {
             let disk = SimDisk::new(3);
             run(3, &disk, 200);
-            disk.restart(PowerCut::Tear { sector: 512 });
+            disk.restart(PowerCut::Tear { sector: 512, left: Left::Old });
             disk
         })
         .collect();

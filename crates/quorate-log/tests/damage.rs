@@ -6,7 +6,7 @@ mod common;
 use std::sync::{Arc, Mutex};
 
 use common::{Contents, Dice, ignore, open, payload, small};
-use quorate_log::sim_disk::{PowerCut, SimDisk};
+use quorate_log::sim_disk::{Fault, PowerCut, SimDisk};
 use quorate_log::{Directory, EntryBatch, Log, LogError, OpenReport, Opened, Options, Writer};
 
 const HEADER: u64 = 4096;
@@ -178,7 +178,7 @@ fn an_entry_whose_payload_rots_while_the_log_is_open_is_faulty_neither_present_n
 #[test]
 fn an_unreadable_sector_is_an_error_and_not_an_end() {
     let disk = ten_entries(true);
-    disk.fail_read(FIRST, at(5) + 10);
+    disk.fail_reads(FIRST, at(5) + 10..at(5) + 11, u64::MAX);
     let before = image(&disk);
     assert!(matches!(error(&disk), LogError::Io { operation: "reading", .. }));
     assert_eq!(image(&disk), before);
@@ -312,7 +312,7 @@ fn a_failed_sync_is_final() {
     let disk = SimDisk::new(3);
     let Opened { log, mut writer, .. } = open(&disk).unwrap();
     append(&log, &mut writer, 0..5, 100);
-    disk.fail_sync_at(Some(disk.syncs()));
+    disk.fault_at(disk.changes(), Fault::FailSync);
     let told = Arc::new(Mutex::new(Vec::new()));
     for index in 5..7 {
         let mut batch = EntryBatch::new();

@@ -105,7 +105,7 @@ fn a_lost_vote_says_what_each_copy_suffers_from() {
     let disk = SimDisk::new(1);
     drop(open(&disk).unwrap());
     quorate_log::Directory::remove(&disk, "vote.0").unwrap();
-    disk.fail_read("vote.1", 0);
+    disk.fail_reads("vote.1", 0..1, u64::MAX);
     let error = open(&disk).map(|_| ()).unwrap_err();
     let LogError::VoteLost { what, .. } = &error else { panic!("{error}") };
     assert!(what.contains("vote.0 is missing") && what.contains("reading"), "{what}");
@@ -288,7 +288,7 @@ fn an_unreadable_snapshot_is_not_taken_for_a_damaged_one() {
         writer.finish().unwrap();
     }
     let name = quorate_log::Directory::list(&disk).unwrap().pop().unwrap();
-    disk.fail_read(&name, 400_000);
+    disk.fail_reads(&name, 400_000..400_001, u64::MAX);
     let error = store.newest().map(|_| ()).unwrap_err();
     assert!(matches!(&error, LogError::Io { file, .. } if *file == name), "{error}");
 }

@@ -3,7 +3,7 @@
 
 use std::io::{Read, Write};
 
-use quorate_log::sim_disk::{PowerCut, SimDisk};
+use quorate_log::sim_disk::{Left, PowerCut, SimDisk};
 use quorate_log::{Directory, LogError, NewestSnapshot, SnapshotStore};
 
 fn data(seed: u8, len: usize) -> Vec<u8> {
@@ -50,7 +50,7 @@ fn the_newest_is_read_back_and_older_ones_go() {
 
 #[test]
 fn a_power_cut_at_any_operation_leaves_the_old_or_the_new_one() {
-    for how in [PowerCut::LoseAll, PowerCut::KeepAll, PowerCut::Tear { sector: 512 }] {
+    for how in [PowerCut::LoseAll, PowerCut::KeepAll, PowerCut::Tear { sector: 512, left: Left::Old }] {
         for cut in 0.. {
             let disk = SimDisk::new(cut);
             let store = SnapshotStore::open(disk.clone(), 1).unwrap();

@@ -9,7 +9,7 @@ use quorate::type_config::TypeConfigExt;
 use quorate::type_config::alias::{CommittedLeaderIdOf, EntryOf, LogIdOf};
 use quorate::vote::RaftLeaderId;
 use quorate::{LogId, LogState, RaftLogReader, RaftTypeConfig, Vote};
-use quorate_log::sim_disk::SimDisk;
+use quorate_log::sim_disk::{Fault, SimDisk};
 use quorate_log::{LogError, LogStore, Options, READ_BATCH_BYTES};
 use serde::{Deserialize, Serialize};
 
@@ -220,7 +220,7 @@ async fn the_callback_is_called_once_the_entries_are_durable_and_not_before() {
 
     let (tx, mut rx) = Types::oneshot();
     store.append(entries(1, 4..=5), IOFlushed::signal(tx)).await.unwrap();
-    disk.fail_sync_at(Some(disk.syncs()));
+    disk.fault_at(disk.changes(), Fault::FailSync);
     assert!(writer.step().is_err());
     assert!(rx.try_recv().unwrap().is_err(), "who waits is told");
     assert!(store.append(entries(1, 6..=6), IOFlushed::noop()).await.is_err());
