@@ -434,9 +434,6 @@ pub enum StartError {
     /// The cluster could not be joined.
     #[error(transparent)]
     Join(#[from] JoinError),
-    /// This build cannot start nodes.
-    #[error("this build cannot start nodes")]
-    Unsupported,
 }
 
 /// Which option is out of its range, and the rule that it breaks.

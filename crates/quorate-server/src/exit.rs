@@ -129,4 +129,51 @@ mod tests {
         assert_eq!(Failure::from(StopReason::Fenced { cause: String::new() }).exit, Exit::Fenced);
         assert_eq!(Failure::from(ConfigError::Missing("id")).exit, Exit::Usage);
     }
+
+    #[test]
+    fn a_node_that_does_not_start_or_go_on_says_why_by_code_and_text() {
+        let dir = || std::path::PathBuf::from("data");
+        let addr = || "a:1".to_owned();
+        let starts = [
+            (StartError::WrongNode { dir: dir(), expected: 1, found: 2 }, Exit::Usage, "wrong_node"),
+            (StartError::DataDirLocked { dir: dir(), pid: Some(7) }, Exit::Failed, "data_dir_locked"),
+            (StartError::FormatTooNew { file: dir(), found: 2, max: 1 }, Exit::Failed, "format_too_new"),
+            (StartError::Bind { addr: addr(), attempts: 3, cause: "taken".into() }, Exit::Failed, "bind"),
+            (StartError::Storage { cause: "torn".into() }, Exit::Failed, "start"),
+            (quorate_node::ConfigError::SelfConnection { addr: addr() }.into(), Exit::Usage, "config"),
+        ];
+        for (error, exit, code) in starts {
+            let failure = Failure::new(exit, code, &error);
+            assert_eq!(Failure::from(error), failure);
+        }
+        let stops = [
+            (StopReason::UnknownNode { cause: "wiped".into() }, Exit::NoMember, "unknown_node"),
+            (StopReason::Fatal { cause: "a disk".into() }, Exit::Failed, "stopped"),
+        ];
+        for (reason, exit, code) in stops {
+            let failure = Failure::new(exit, code, &reason);
+            assert_eq!(Failure::from(reason), failure);
+        }
+    }
+
+    #[test]
+    fn a_refusal_keeps_the_code_of_the_server() {
+        let refused = |code: &str| {
+            let body = quorate_server::api::ErrorBody {
+                code: code.into(),
+                outcome: quorate_server::api::Outcome::NotAccepted,
+                error: "no".into(),
+                retry_after_ms: None,
+            };
+            Failure::from(ClientError::Refused(body.into()))
+        };
+        assert_eq!((refused("mismatch").exit, refused("mismatch").code), (Exit::NotFound, "mismatch".into()));
+        assert_eq!(
+            (refused("not_voter").exit, refused("not_voter").code),
+            (Exit::Failed, "not_voter".into())
+        );
+        let protocol = ClientError::Protocol { server: "a:1".into(), cause: "html".into() };
+        assert_eq!(Failure::from(protocol).code, "protocol");
+        assert_eq!(Failure::from(std::io::Error::other("x")), Failure::new(Exit::Failed, "io", "x"));
+    }
 }

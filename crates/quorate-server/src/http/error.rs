@@ -196,3 +196,122 @@ impl From<JsonRejection> for ApiError {
         Self::new(rejection.status(), "invalid", rejection.body_text())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use quorate_node::{ClusterId, OutcomeUnknown, StopReason};
+
+    use super::*;
+
+    const WAITED: Duration = Duration::from_millis(1500);
+
+    fn no_leader() -> NotAccepted {
+        NotAccepted::NoLeader { waited: WAITED }
+    }
+
+    fn unreachable_leader() -> NotAccepted {
+        NotAccepted::LeaderUnreachable { leader: 2, waited: WAITED, cause: "refused".into() }
+    }
+
+    fn invalid() -> NotAccepted {
+        NotAccepted::Invalid { cause: "?".into() }
+    }
+
+    /// Status, code and outcome of each; the text is the error's own.
+    fn check<E: ToString + Into<ApiError> + Clone>(cases: &[(E, u16, &str, Outcome)]) {
+        for (error, status, code, outcome) in cases {
+            let answer: ApiError = error.clone().into();
+            let got = (answer.status.as_u16(), answer.body.code.as_str(), answer.body.outcome);
+            assert_eq!(got, (*status, *code, *outcome), "{}", error.to_string());
+            assert_eq!(answer.body().error, error.to_string());
+        }
+    }
+
+    #[test]
+    fn writes_tell_what_may_have_happened() {
+        use Outcome::{NotAccepted as Nothing, Unknown};
+        check(&[
+            (ProposeError::from(no_leader()), 503, "no_leader", Nothing),
+            (unreachable_leader().into(), 503, "leader_unreachable", Nothing),
+            (invalid().into(), 400, "invalid", Nothing),
+            (OutcomeUnknown::LeaderChanged.into(), 504, "outcome_unknown", Unknown),
+            (ProposeError::TooLarge { size: 2, max: 1 }, 413, "too_large", Nothing),
+            (ProposeError::Overloaded { retry_after: WAITED }, 503, "overloaded", Nothing),
+            (ProposeError::Uninitialized, 503, "uninitialized", Nothing),
+            (ProposeError::Stopped(StopReason::Shutdown), 503, "stopped", Nothing),
+        ]);
+        check(&[
+            (ReadError::from(no_leader()), 503, "no_leader", Nothing),
+            (ReadError::Lagging { wanted: 9, applied: Some(3), waited: WAITED }, 503, "lagging", Nothing),
+            (ReadError::Uninitialized, 503, "uninitialized", Nothing),
+            (ReadError::Stopped(StopReason::Shutdown), 503, "stopped", Nothing),
+        ]);
+        check(&[
+            (WatchError::Dropped { after: 1, oldest: 5 }, 410, "dropped", Nothing),
+            (WatchError::Stopped, 503, "stopped", Nothing),
+        ]);
+    }
+
+    #[test]
+    fn an_overloaded_node_says_when_to_come_back_in_whole_seconds() {
+        let error = ApiError::from(ProposeError::Overloaded { retry_after: WAITED });
+        assert_eq!(error.body.retry_after_ms, Some(1500));
+        let response = error.into_response();
+        assert_eq!(response.headers().get(header::RETRY_AFTER), Some(&HeaderValue::from(2)));
+        let other = ApiError::invalid("no").into_response();
+        assert_eq!(other.headers().get(header::RETRY_AFTER), None);
+    }
+
+    #[test]
+    fn each_refusal_of_a_membership_has_a_code_of_its_own() {
+        use Outcome::{NotAccepted as Nothing, Unknown};
+        let lost = MembershipError::WouldLoseQuorum { voters: 3, needed: 2, live: 1, advice: String::new() };
+        let not_ready = MembershipError::LearnerNotReady { id: 4, lag: None, lag_max: 10 };
+        let twice = MembershipError::DuplicateNode { id: 4, addr_a: "a:1".into(), addr_b: "b:1".into() };
+        let taken = MembershipError::AddressInUse { addr: "a:1".into(), member: 1, id: 4 };
+        check(&[
+            (MembershipError::from(no_leader()), 503, "no_leader", Nothing),
+            (OutcomeUnknown::Timeout { waited: WAITED }.into(), 504, "outcome_unknown", Unknown),
+            (lost, 409, "would_lose_quorum", Nothing),
+            (MembershipError::EmptyVoters, 409, "empty_voters", Nothing),
+            (not_ready.clone(), 409, "learner_not_ready", Nothing),
+            (MembershipError::ChangeInProgress { index: Some(7) }, 409, "change_in_progress", Nothing),
+            (twice, 409, "duplicate_node", Nothing),
+            (MembershipError::IdReused { id: 4, removed_at: 9 }, 409, "id_reused", Nothing),
+            (taken, 409, "address_in_use", Nothing),
+            (MembershipError::UnknownNode { id: 4 }, 404, "unknown_node", Nothing),
+            (MembershipError::NotVoter { id: 4 }, 409, "not_voter", Nothing),
+            (MembershipError::Invalid { cause: "?".into() }, 400, "invalid", Nothing),
+            (MembershipError::Uninitialized, 503, "uninitialized", Nothing),
+            (MembershipError::Stopped(StopReason::Shutdown), 503, "stopped", Nothing),
+        ]);
+        assert!(not_ready.to_string().contains("the whole log"), "{not_ready}");
+        let short = MembershipError::LearnerNotReady { id: 4, lag: Some(70), lag_max: 10 };
+        assert!(short.to_string().contains("70 entries"), "{short}");
+    }
+
+    #[test]
+    fn founding_and_joining_tell_whose_fault_it_is() {
+        use Outcome::{NotAccepted as Nothing, Unknown};
+        let (ours, theirs) = (ClusterId(1), ClusterId(2));
+        let cause = String::new;
+        check(&[
+            (InitError::AlreadyInitialized { cluster: ours }, 409, "already_initialized", Nothing),
+            (InitError::Io { cause: cause() }, 500, "io", Nothing),
+            (InitError::NotLeading { waited: WAITED }, 504, "outcome_unknown", Unknown),
+            (InitError::Stopped(StopReason::Shutdown), 503, "stopped", Nothing),
+        ]);
+        let addr = || "a:1".to_owned();
+        let away = JoinError::Unreachable { addr: addr(), waited: WAITED, cause: cause() };
+        check(&[
+            (JoinError::WrongCluster { addr: addr(), ours, theirs }, 409, "wrong_cluster", Nothing),
+            (JoinError::SelfConnection { addr: addr() }, 409, "self_connection", Nothing),
+            (away, 502, "unreachable", Nothing),
+            (MembershipError::NotVoter { id: 4 }.into(), 409, "not_voter", Nothing),
+            (JoinError::Io { cause: cause() }, 500, "io", Nothing),
+            (JoinError::Stopped(StopReason::Shutdown), 503, "stopped", Nothing),
+        ]);
+    }
+}
