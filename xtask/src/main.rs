@@ -37,6 +37,11 @@ const COMMANDS: &[Command] = &[
         about: "measure which lines the tests reach, with cargo-tarpaulin, against the floors",
         run: coverage::run,
     },
+    Command {
+        name: "chaos",
+        about: "kill, halt and part real server processes while clients write; `chaos --help` tells how",
+        run: chaos,
+    },
     Command { name: "lines", about: "count code lines per crate, tests and comments apart", run: lines::run },
 ];
 
@@ -73,21 +78,39 @@ fn sim(arguments: &[String]) -> Result<bool, String> {
     run_program(&["--release", "--package", "quorate-sim"], arguments, flags)
 }
 
+fn chaos(arguments: &[String]) -> Result<bool, String> {
+    let mutants = arguments.iter().any(|argument| argument == "--mutant");
+    let flags = mutants.then_some("--cfg quorate_mutants");
+    // One build for both, so that the server lies beside the program that starts it.
+    let which = ["--release", "--package", "quorate-server", "--package", "quorate-chaos"];
+    if !cargo("build", flags).args(which).status().is_ok_and(|status| status.success()) {
+        return Err("the server cannot be built".to_owned());
+    }
+    run_program(&["--release", "--package", "quorate-chaos"], arguments, flags)
+}
+
 /// Runs a program of its own, so that the other commands do not wait for what it is built with.
 fn run_program(which: &[&str], arguments: &[String], flags: Option<&str>) -> Result<bool, String> {
-    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
-    let mut command = std::process::Command::new(cargo);
-    command.args(["run", "--quiet"]).args(which).arg("--").args(arguments);
-    if let Some(flags) = flags {
-        let others = std::env::var("RUSTFLAGS").unwrap_or_default();
-        command.env("RUSTFLAGS", format!("{others} {flags}").trim());
-    }
+    let mut command = cargo("run", flags);
+    command.args(which).arg("--").args(arguments);
     let status = command.status().map_err(|error| format!("cannot run cargo: {error}"))?;
     match status.code() {
         Some(0) => Ok(true),
         Some(1) => Ok(false),
         _ => Err("the program could not do its work".to_owned()),
     }
+}
+
+/// A command of cargo, with flags for the compiler beside those that are set.
+fn cargo(what: &str, flags: Option<&str>) -> std::process::Command {
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+    let mut command = std::process::Command::new(cargo);
+    command.args([what, "--quiet"]);
+    if let Some(flags) = flags {
+        let others = std::env::var("RUSTFLAGS").unwrap_or_default();
+        command.env("RUSTFLAGS", format!("{others} {flags}").trim());
+    }
+    command
 }
 
 fn help() -> String {

@@ -92,6 +92,8 @@ impl Global {
 }
 
 fn main() -> ExitCode {
+    #[cfg(quorate_mutants)]
+    switch_mutant_on();
     let cli = Cli::parse();
     let json = cli.global.json;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
@@ -108,6 +110,13 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(json),
     }
+}
+
+/// Lets the process have the seeded bug that it is told to have: to see that a run with real processes finds it.
+#[cfg(quorate_mutants)]
+fn switch_mutant_on() {
+    let number = std::env::var("QUORATE_MUTANT").ok().and_then(|number| number.parse().ok());
+    quorate_core::mutants::switch_on(number.unwrap_or(0));
 }
 
 /// Carries a command out; if it takes long, tells a person what it waits for.
