@@ -5,6 +5,12 @@
 pub struct Dice(pub u64);
 
 impl Dice {
+    /// The dice of one part of a seed's run, whatever was rolled in the parts before.
+    pub fn of(seed: u64, step: u64, part: u64) -> Self {
+        let mut dice = Self(seed ^ step.rotate_left(32) ^ part.rotate_left(56));
+        Self(dice.roll())
+    }
+
     /// The next number.
     pub fn roll(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);

@@ -15,6 +15,7 @@ pub mod linearizability;
 pub mod mutants;
 pub mod plan;
 pub mod run;
+pub mod shrink;
 pub mod tally;
 pub mod tier;
 #[allow(missing_docs, reason = "its parts are read rather than called")]
@@ -22,4 +23,5 @@ pub mod tier_a;
 #[cfg(feature = "library")]
 #[allow(missing_docs, reason = "its parts are read rather than called")]
 pub mod tier_b;
+pub mod timeline;
 pub mod trace;

@@ -14,7 +14,9 @@ use quorate_sim::plan::Plan;
 use quorate_sim::run;
 use quorate_sim::run::Found;
 use quorate_sim::run::Search;
+use quorate_sim::shrink;
 use quorate_sim::tier::Tier;
+use quorate_sim::timeline;
 
 const HELP: &str = "\
 Usage: cargo xtask sim [options]
@@ -27,6 +29,8 @@ Random schedules against the core: every seed is a cluster of its own, with its 
   --minutes M        stop after M minutes; fractions are fine
   --jobs N           threads (default: one per core)
   --seed N           replay one seed with its timeline; --lines N shows its last N lines (default 250)
+  --shrink           with --seed: leave out steps and acts while the same invariant fails, and show what is left as a
+                     timeline with a lane for each node
   --floor            fail if the run did less than a run in CI must do
   --mutants          switch on every seeded bug in turn, each in its tier, and tell which invariant finds it; with
                      --mutant N, one; with --tier T, those of that tier; with --some K, K of them, and with
@@ -47,6 +51,7 @@ struct Arguments {
     tier: Option<Tier>,
     seed: Option<u64>,
     lines: u64,
+    shrink: bool,
     floor: bool,
     mutants: bool,
     mutant: Option<u32>,
@@ -87,6 +92,7 @@ fn parse(arguments: &[String]) -> Result<Arguments, String> {
         tier: None,
         seed: None,
         lines: LINES_DEFAULT,
+        shrink: false,
         floor: false,
         mutants: false,
         mutant: None,
@@ -96,6 +102,7 @@ fn parse(arguments: &[String]) -> Result<Arguments, String> {
     let mut rest = arguments.iter();
     while let Some(name) = rest.next() {
         match name.as_str() {
+            "--shrink" => parsed.shrink = true,
             "--floor" => parsed.floor = true,
             "--mutants" => parsed.mutants = true,
             "--canary" => (parsed.mutants, parsed.mutant) = (true, Some(mutants::CANARY)),
@@ -134,6 +141,8 @@ fn obey(arguments: &Arguments) -> Result<bool, String> {
     }
     mutants::switch_on(arguments.mutant.unwrap_or(0))?;
     match arguments.seed {
+        Some(seed) if arguments.shrink => Ok(show_shortest(arguments, seed)),
+        None if arguments.shrink => Err("`--shrink` wants the --seed that fails".to_owned()),
         Some(seed) => Ok(replay(arguments.search.tier, seed, arguments.lines)),
         None => Ok(search(arguments)),
     }
@@ -161,6 +170,28 @@ fn replay(tier: Tier, seed: u64, shown: u64) -> bool {
             false
         }
     }
+}
+
+/// The shortest failing part of one seed's run, as a timeline.
+fn show_shortest(arguments: &Arguments, seed: u64) -> bool {
+    let tier = arguments.search.tier;
+    let Some(shrunk) = shrink::shrink(tier, seed) else {
+        print(&format!("seed {seed} keeps every invariant: there is nothing to shrink\n"));
+        return true;
+    };
+    let (lines, _) = run::explain(tier, seed, &shrunk.plan);
+    print(&timeline::draw(&lines));
+    print(&format!("\nseed {seed}: {}\n", shrunk.violation.what));
+    print(&format!(
+        "{} of {} steps and {} of {} acts are left, after {} runs\n",
+        shrunk.left.steps,
+        shrunk.whole.steps,
+        shrunk.left.acts.len(),
+        shrunk.whole.acts.len(),
+        shrunk.runs
+    ));
+    print(&format!("replay: {} --shrink\n", replay_command(arguments, seed)));
+    false
 }
 
 fn search(arguments: &Arguments) -> bool {

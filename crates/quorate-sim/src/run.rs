@@ -55,7 +55,7 @@ pub struct Outcome {
     pub hash: u64,
     /// How many steps its schedule had.
     pub steps: u64,
-    /// How many acts (faults, and what clients and operators do) a [`Plan`] can leave out of it.
+    /// How many acts it had: what a [`Plan`] can leave out.
     pub acts: u64,
 }
 

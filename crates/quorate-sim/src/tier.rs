@@ -31,6 +31,13 @@ impl Tier {
         }
     }
 
+    /// Most runs that it may take to make a failing one shorter.
+    pub fn shrink_runs(self) -> u64 {
+        match self {
+            Self::A => 4000,
+        }
+    }
+
     /// Seeds of a search, where nobody says how many.
     pub fn search_seeds(self) -> u64 {
         match self {

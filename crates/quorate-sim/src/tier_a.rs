@@ -38,18 +38,18 @@ pub fn run_seed(seed: u64, plan: &Plan, trace: Option<Trace>) -> Outcome {
 }
 
 fn run_as<L: Ids>(seed: u64, plan: &Plan, dice: Dice, trace: Option<Trace>) -> Outcome {
-    let mut chaos: Chaos<L> = Chaos::new(seed, dice, trace);
-    let steps = 300 + chaos.dice.below(2500);
-    let steps = plan.steps_max.map_or(steps, |max| steps.min(max));
+    let mut chaos: Chaos<L> = Chaos::new(seed, dice, plan, trace);
+    let steps = plan.steps(300 + chaos.dice.below(2500));
     for _ in 0..steps {
         chaos.step();
     }
     chaos.recover();
+    let acts = chaos.acts;
     let cluster = chaos.cluster;
     let mut tally = cluster.tally;
     tally.elections = cluster.ghost.elections;
     tally.commits = cluster.ghost.canon.end();
     tally.changes = cluster.ghost.changes;
     tally.simulated_us = cluster.now_us;
-    Outcome { tally, hash: cluster.hash, steps, acts: 0 }
+    Outcome { tally, hash: cluster.hash, steps, acts }
 }

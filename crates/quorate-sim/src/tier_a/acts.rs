@@ -16,16 +16,16 @@ const ROUND_US: (u64, u64) = (2_000, 30_000);
 impl<L: Ids> Chaos<L> {
     /// Begins one of the acts, now and then.
     pub(crate) fn acts(&mut self) {
-        if self.dice.chance(self.faults.rebel, 1000) {
+        if self.strikes(self.faults.rebel) {
             self.rebel();
         }
-        if self.dice.chance(self.faults.duel, 1000) {
+        if self.strikes(self.faults.duel) {
             self.duel();
         }
-        if self.dice.chance(self.faults.rivals, 1000) {
+        if self.strikes(self.faults.rivals) {
             self.rivals();
         }
-        if self.dice.chance(self.faults.stuck_leader, 1000) {
+        if self.strikes(self.faults.stuck_leader) {
             self.stuck_leader();
         }
     }

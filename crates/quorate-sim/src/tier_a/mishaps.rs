@@ -34,25 +34,25 @@ pub(crate) struct Held<L: Ids> {
 impl<L: Ids> Chaos<L> {
     /// Everything that befalls a cluster during a storm, beside crashes, partitions and operators.
     pub(crate) fn mishaps(&mut self) {
-        if self.dice.chance(self.faults.pause, 1000) {
+        if self.strikes(self.faults.pause) {
             self.pause();
         }
-        if self.dice.chance(self.faults.starve, 1000) {
+        if self.strikes(self.faults.starve) {
             self.starve();
         }
-        if self.dice.chance(self.faults.hang, 1000) {
+        if self.strikes(self.faults.hang) {
             self.hang();
         }
-        if self.dice.chance(self.faults.leap, 1000) {
+        if self.strikes(self.faults.leap) {
             self.leap();
         }
-        if self.dice.chance(self.faults.hold, 1000) {
+        if self.strikes(self.faults.hold) {
             self.hold();
         }
-        if self.dice.chance(self.faults.flap + self.faults.slow_link, 1000) {
+        if self.strikes(self.faults.flap + self.faults.slow_link) {
             self.spoil_link();
         }
-        if self.dice.chance(self.faults.wipe, 1000) {
+        if self.strikes(self.faults.wipe) {
             self.wipe();
         }
         self.flap();
@@ -169,9 +169,7 @@ impl<L: Ids> Chaos<L> {
 
     /// Something was committed: whoever counted it may be gone before anyone hears of it.
     pub(crate) fn ambush(&mut self) {
-        if self.dice.chance(self.faults.ambush, 10)
-            && let Some(leader) = self.cluster.leader()
-        {
+        if let Some(leader) = self.cluster.leader() {
             self.crash_one(leader);
         }
     }
@@ -272,7 +270,7 @@ impl<L: Ids> Chaos<L> {
     }
 
     fn flap(&mut self) {
-        if self.cluster.flapping.is_empty() || !self.dice.chance(1, 20) {
+        if self.cluster.flapping.is_empty() || !self.strikes(50) {
             return;
         }
         let flapping: Vec<_> = self.cluster.flapping.iter().copied().collect();

@@ -9,6 +9,7 @@ use quorate_core::Membership;
 
 use crate::dice::Dice;
 use crate::invariants::quorum::is_quorum;
+use crate::plan::Plan;
 use crate::tier_a::Cluster;
 use crate::tier_a::Ids;
 use crate::tier_a::mishaps::Held;
@@ -25,8 +26,19 @@ const READS_MAX: usize = 8;
 /// How long a healed cluster may take until it has a leader, a new entry, and everyone in step.
 const RECOVERY_MS_MAX: u64 = 30_000;
 
+/// Parts that a step has at the most, of which each rolls dice of its own; the first of them that is no part of what
+/// happens anyway.
+const PARTS_MAX: u64 = 256;
+const FAULTS_FROM: u64 = 32;
+
 pub(crate) struct Chaos<L: Ids> {
     pub(crate) cluster: Cluster<L>,
+    seed: u64,
+    plan: Plan,
+    step: u64,
+    part: u64,
+    /// Acts that were done.
+    pub(crate) acts: u64,
     pub(crate) dice: Dice,
     pub(crate) faults: Faults,
     /// Messages that are held back.
@@ -38,7 +50,7 @@ pub(crate) struct Chaos<L: Ids> {
 }
 
 impl<L: Ids> Chaos<L> {
-    pub(crate) fn new(seed: u64, mut dice: Dice, trace: Option<Trace>) -> Self {
+    pub(crate) fn new(seed: u64, mut dice: Dice, plan: &Plan, trace: Option<Trace>) -> Self {
         let (options, faults) = (settings::options(&mut dice), settings::faults(&mut dice));
         let mut cluster: Cluster<L> = Cluster::new(options, seed, trace);
         cluster.say(|| format!("{:?}", cluster.options));
@@ -54,7 +66,36 @@ impl<L: Ids> Chaos<L> {
         if dice.chance(1, 4) && voters > 1 {
             cluster.initialize(2, members);
         }
-        Self { cluster, dice, faults, held: Vec::new(), storm: false, by_hand: false }
+        Self {
+            cluster,
+            seed,
+            plan: plan.clone(),
+            step: 0,
+            part: 0,
+            acts: 0,
+            dice,
+            faults,
+            held: Vec::new(),
+            storm: false,
+            by_hand: false,
+        }
+    }
+
+    /// Dice of their own for the next part of this step: a part that is left out changes nothing for the others.
+    fn next_part(&mut self) {
+        self.part += 1;
+        self.dice = Dice::of(self.seed, self.step, self.part);
+    }
+
+    /// Whether an act is done now, which is so `rate` times in 1000, if the plan does not leave it out.
+    pub(crate) fn strikes(&mut self, rate: u64) -> bool {
+        if rate == 0 {
+            return false;
+        }
+        self.next_part();
+        let strikes = self.dice.chance(rate, 1000) && self.plan.does(self.step * PARTS_MAX + self.part);
+        self.acts += u64::from(strikes);
+        strikes
     }
 
     /// A node that does something now.
@@ -63,7 +104,25 @@ impl<L: Ids> Chaos<L> {
     }
 
     pub(crate) fn step(&mut self) {
+        self.plan.begin_step();
+        (self.step, self.part) = (self.step + 1, 0);
+        self.cluster.dice = Dice::of(self.seed, self.step, PARTS_MAX);
         let committed = self.cluster.ghost.canon.end();
+        if self.strikes(1000) {
+            self.go_on();
+        }
+        self.part = FAULTS_FROM;
+        if self.cluster.ghost.canon.end() > committed && self.strikes(100 * self.faults.ambush) {
+            self.ambush();
+        }
+        self.fault();
+        if self.strikes(50) {
+            self.read_everywhere();
+        }
+    }
+
+    /// What happens anyway: a message arrives, a node works, time passes, a client wants something.
+    fn go_on(&mut self) {
         let roll = self.dice.below(1000);
         match roll {
             0..500 => self.deliver(),
@@ -71,13 +130,6 @@ impl<L: Ids> Chaos<L> {
             820..900 if self.faults.siege && roll > 840 => self.work(),
             820..900 => self.pass_time(),
             _ => self.client(),
-        }
-        if self.cluster.ghost.canon.end() > committed {
-            self.ambush();
-        }
-        self.fault();
-        if self.dice.chance(1, 20) {
-            self.read_everywhere();
         }
     }
 
@@ -109,7 +161,7 @@ impl<L: Ids> Chaos<L> {
             return;
         }
         let droppable = !matches!(self.cluster.net[at].body, Body::Lost);
-        if droppable && self.storm && self.dice.chance(self.faults.drop, 1000) {
+        if droppable && self.storm && self.strikes(self.faults.drop) {
             let envelope = self.cluster.net.remove(at);
             self.cluster.tell(envelope.to, || {
                 format!("{}->{} {} is dropped", envelope.from, envelope.to, envelope.body)
@@ -119,19 +171,17 @@ impl<L: Ids> Chaos<L> {
             return;
         }
         let is_request = self.cluster.net[at].body.is_request();
-        if is_request && self.dice.chance(self.faults.duplicate, 1000) {
+        if is_request && self.strikes(self.faults.duplicate) {
             // The copy comes some time later; nobody waits for its answer.
             let copy = Envelope { req: 0, ..self.cluster.net[at].clone() };
             self.cluster.tally.duplicated += 1;
             self.cluster.net.push(copy);
         }
-        if matches!(self.cluster.net[at].body, Body::VoteReply(_))
-            && self.dice.chance(self.faults.duplicate, 1000)
-        {
+        if matches!(self.cluster.net[at].body, Body::VoteReply(_)) && self.strikes(self.faults.duplicate) {
             return self.deliver_twice(at);
         }
         let Envelope { from, to, req, .. } = self.cluster.net[at];
-        if is_request && req != 0 && self.dice.chance(self.faults.give_up, 1000) {
+        if is_request && req != 0 && self.strikes(self.faults.give_up) {
             self.cluster.tally.late += 1;
             self.cluster.net[at].req = 0;
             self.cluster.net.push(Envelope { from: to, to: from, req, body: Body::Lost });
@@ -254,16 +304,17 @@ impl<L: Ids> Chaos<L> {
     fn fault(&mut self) {
         self.release_held();
         self.acts();
+        self.next_part();
         if self.dice.chance(15, 1000) {
             self.storm = !self.storm;
         }
         if !self.storm {
             return self.mend();
         }
-        if self.dice.chance(self.faults.crash, 1000) {
+        if self.strikes(self.faults.crash) {
             self.crash();
         }
-        if self.dice.chance(self.faults.partition, 1000) {
+        if self.strikes(self.faults.partition) {
             self.partition();
         }
         if self.faults.hasty {
@@ -271,6 +322,7 @@ impl<L: Ids> Chaos<L> {
         }
         self.mishaps();
         self.operator();
+        self.next_part();
         if self.dice.chance(1, 3) {
             self.mend();
         }
@@ -278,46 +330,46 @@ impl<L: Ids> Chaos<L> {
 
     /// Some of what is broken comes back.
     fn mend(&mut self) {
-        if self.dice.chance(40, 1000) {
+        if self.strikes(40) {
             let down = self.cluster.nodes.values().filter(|node| !node.up && !node.gone).map(|node| node.id);
             let down: Vec<u64> = down.collect();
             if let Some(id) = self.dice.pick(&down).copied() {
                 self.restart(id);
             }
         }
-        if self.dice.chance(5, 1000) {
+        if self.strikes(5) {
             self.mend_disks();
         }
-        if self.dice.chance(self.faults.heal, 1000) {
+        if self.strikes(self.faults.heal) {
             self.cluster.heal();
         }
     }
 
     fn operator(&mut self) {
-        if self.dice.chance(self.faults.change, 1000) {
+        if self.strikes(self.faults.change) {
             self.change();
         }
-        if self.dice.chance(10 * self.faults.wipe, 1000) {
+        if self.strikes(10 * self.faults.wipe) {
             self.replace_gone();
         }
-        if self.dice.chance(self.faults.transfer, 1000)
+        if self.strikes(self.faults.transfer)
             && let Some(leader) = self.any_leader()
         {
             let to = *self.dice.pick(&self.cluster.ids()).unwrap();
             self.cluster.transfer(leader, to);
         }
-        if self.dice.chance(self.faults.elect, 1000)
+        if self.strikes(self.faults.elect)
             && let Some(id) = self.any_up()
         {
             let pre_vote = self.dice.chance(1, 2);
             self.cluster.elect(id, pre_vote);
         }
-        if self.dice.chance(self.faults.change, 1000)
+        if self.strikes(self.faults.change)
             && let Some(leader) = self.any_leader()
         {
             self.cluster.refresh(leader);
         }
-        if self.dice.chance(self.faults.snapshot, 1000)
+        if self.strikes(self.faults.snapshot)
             && let Some(id) = self.any_up()
         {
             self.cluster.replica(id).snapshot_now();
@@ -333,7 +385,7 @@ impl<L: Ids> Chaos<L> {
     fn haste(&mut self) {
         let Some(leader) = self.any_leader() else { return };
         let new = self.cluster.node(leader).replica.uncommitted_first().is_some();
-        if self.dice.chance(if new { 500 } else { 5 }, 1000) {
+        if self.strikes(if new { 500 } else { 5 }) {
             let effective = &self.cluster.node(leader).replica.effective_membership().membership;
             let (voters, learners) = (effective.voters(), effective.learners().clone());
             let next = Membership::new(vec![self.one_apart(voters)], learners);
