@@ -95,7 +95,9 @@ impl<L: RaftLeaderId> Replica<L> {
     /// No new reading begins below the scheduled end, so this waits for one read per peer at the most.
     pub(crate) fn pump_purge(&mut self) {
         let reading = match &self.role {
-            Role::Leader(leader) => leader.peers.values().filter_map(|progress| progress.reading).min(),
+            Role::Leader(leader) if !mutant!(68) => {
+                leader.peers.values().filter_map(|progress| progress.reading).min()
+            }
             _ => None,
         };
         let end = self.purge_end.min(reading.unwrap_or(u64::MAX));

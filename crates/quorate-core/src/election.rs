@@ -48,8 +48,8 @@ impl<L: RaftLeaderId> Campaign<L> {
             return None;
         }
         let granted = reply.granted && reply.vote == *asked;
-        if granted {
-            self.granted.insert(peer.clone());
+        if granted && !self.granted.insert(peer.clone()) && mutant!(5) {
+            self.granted.extend(self.unasked.pop_first());
         }
         Some(granted)
     }
@@ -242,8 +242,8 @@ impl<L: RaftLeaderId> Replica<L> {
         // The lease is a promise to the leader; who led may itself ask anew, and a leader that hands over gives it
         // back: the term that follows its own is the one it asked for, a late request of another transfer is not.
         let promised = self.leader_is_fresh(now) && self.leader() != Some(candidate);
-        let given_back =
-            request.transfer && request.vote.leader_id.term() == self.vote.leader_id.term().next();
+        let given_back = request.transfer
+            && (request.vote.leader_id.term() == self.vote.leader_id.term().next() || mutant!(62));
         if promised && !given_back && !mutant!(35) {
             return false;
         }
@@ -361,7 +361,7 @@ impl<L: RaftLeaderId> Replica<L> {
 
     /// The vote for itself counts from when it is durable.
     pub(crate) fn own_vote_flushed(&mut self, now: Time) {
-        if self.vote_seq > self.flushed_seq {
+        if self.vote_seq > self.flushed_seq && !mutant!(54) {
             return;
         }
         if let Role::Candidate(campaign) = &mut self.role
@@ -374,7 +374,9 @@ impl<L: RaftLeaderId> Replica<L> {
 
     fn has_quorum(&self) -> bool {
         let (Role::PreCandidate(campaign) | Role::Candidate(campaign)) = &self.role else { return false };
-        quorum::is_quorum(self.effective().configs(), |id| campaign.granted.contains(id))
+        let committed = &self.memberships.committed().membership;
+        let membership = if mutant!(34) { committed } else { self.effective() };
+        quorum::is_quorum(membership.configs(), |id| campaign.granted.contains(id))
     }
 
     fn count(&mut self, now: Time) {

@@ -6,6 +6,7 @@ use crate::ids::LogId;
 use crate::ids::RaftLeaderId;
 use crate::ids::Vote;
 use crate::log::next_index;
+use crate::membership::Membership;
 use crate::membership::Placed;
 use crate::message::Append;
 use crate::message::AppendReply;
@@ -77,6 +78,7 @@ impl<L: RaftLeaderId> Replica<L> {
             return refuse(AppendReply::Conflict, self.vote_seq);
         }
         let verified = request.entries.last().or(request.prev.as_ref()).cloned();
+        let verified = if mutant!(59) { self.log.last().cloned() } else { verified };
         self.accepted = self.accepted.take().max(verified.clone());
         self.leader_commit = self.leader_commit.take().max(request.commit.clone());
         self.follow_commit();
@@ -138,7 +140,7 @@ impl<L: RaftLeaderId> Replica<L> {
             }
         }
         for placed in &request.memberships {
-            if placed.log_id.as_ref().is_some_and(|log_id| log_id.index >= index) {
+            if placed.log_id.as_ref().is_some_and(|log_id| log_id.index >= index) && !mutant!(52) {
                 self.memberships.push(placed.clone());
             }
         }
@@ -199,24 +201,26 @@ impl<L: RaftLeaderId> Replica<L> {
             );
         }
         let committed = self.committed.as_ref();
-        if last.index < next_index(committed) {
+        if last.index < next_index(committed) && !mutant!(51) {
             if Some(last) > committed {
                 return Install::Impossible("the snapshot contradicts locally committed logs");
             }
             return Install::Covered(Reply { message: self.vote.clone(), after: self.vote_seq });
         }
-        if Some(last) <= committed {
+        if Some(last) <= committed && !mutant!(51) {
             return Install::Impossible("the snapshot contradicts locally committed logs");
         }
         if self.installing.is_some() {
             return Install::Busy;
         }
-        if self.log.get(last.index).is_some_and(|own| own != *last) {
+        if self.log.get(last.index).is_some_and(|own| own != *last) && !mutant!(67) {
             // Only what would stand behind the snapshot: what lies below goes with it, and until it is installed, it
             // may be what this node has acknowledged and a quorum rests on.
             self.truncate_from(last.index);
         }
         let after = self.seq;
+        let none = || Placed::new(membership.log_id.clone(), Membership::default());
+        let membership = if mutant!(29) { none() } else { membership };
         self.installing = Some(Installing { last: last.clone(), membership, after, handed_out: false });
         Install::Accepted
     }

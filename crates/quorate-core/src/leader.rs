@@ -93,7 +93,11 @@ impl<L: RaftLeaderId> Replica<L> {
         let own = self.vote.leader_id.to_committed();
         // A disk that lost votes may hold entries of later leaders.
         let newest = self.log.last().is_none_or(|last| last.leader_id <= own);
-        if !(self.options.restore_leader && !self.options.send_unflushed && newest && self.may_lead()) {
+        if !(self.options.restore_leader
+            && (!self.options.send_unflushed || mutant!(61))
+            && newest
+            && self.may_lead())
+        {
             // It follows nobody, and has promised nothing to anyone else.
             self.vote.committed = false;
             self.flushed.vote.committed = false;
@@ -121,7 +125,7 @@ impl<L: RaftLeaderId> Replica<L> {
         self.sessions = self.sessions.saturating_add(1);
         let log_end = self.log.next_index();
         let first = first.unwrap_or_else(|| self.append_blank());
-        let read_floor = self.log.last().cloned().unwrap_or_else(|| first.clone());
+        let read_floor = self.log.last().filter(|_| !mutant!(58)).cloned().unwrap_or_else(|| first.clone());
         self.role = Role::Leader(Leader {
             leadership: self.sessions,
             since,
@@ -132,7 +136,7 @@ impl<L: RaftLeaderId> Replica<L> {
             next_heartbeat: now,
             transfer: None,
             // Before a restart it may have told someone to take over, who may have kept that until now (seed 70913).
-            lease_given_back: since.is_none(),
+            lease_given_back: since.is_none() && !mutant!(60),
             waiting_for_disk: None,
             removed_at: None,
             stepping_down_at: None,
@@ -187,7 +191,7 @@ impl<L: RaftLeaderId> Replica<L> {
             None => now,
         };
         leader.waiting_for_disk = waits.then_some((flushed, since));
-        if waits && now >= since + most {
+        if waits && now >= since + most && !mutant!(66) {
             self.resign();
         }
     }
@@ -260,6 +264,8 @@ impl<L: RaftLeaderId> Replica<L> {
         let reached = quorum::reached(self.effective().configs(), |id| {
             if *id == self.id {
                 own_matched.as_ref()
+            } else if mutant!(33) {
+                leader.peers.values().filter_map(|progress| progress.matched.as_ref()).max()
             } else {
                 leader.peers.get(id).and_then(|p| p.matched.as_ref())
             }

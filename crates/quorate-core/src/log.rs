@@ -5,6 +5,7 @@ use alloc::collections::VecDeque;
 use crate::ids::LogId;
 use crate::ids::RaftCommittedLeaderId;
 use crate::message::EntryIds;
+use crate::mutant;
 
 /// The ids of all entries, kept as one id per leader run, and the ends of the log.
 ///
@@ -125,7 +126,7 @@ impl<C: RaftCommittedLeaderId> Log<C> {
             while index <= run.index {
                 let at = self.runs.partition_point(|own| own.index < index);
                 match self.runs.get(at) {
-                    Some(own) if own.leader_id == run.leader_id => {
+                    Some(own) if own.leader_id == run.leader_id || mutant!(65) => {
                         index = own.index.min(run.index).saturating_add(1);
                     }
                     _ => return Some(index),

@@ -222,7 +222,9 @@ impl<C: RaftCommittedLeaderId> Progress<C> {
     /// The connection was lost, or the peer did not answer: what was sent may not have arrived.
     pub(crate) fn restart(&mut self, session: u64) {
         self.session = session;
-        self.forget_inflight();
+        if !mutant!(41) {
+            self.forget_inflight();
+        }
         // What was told may not have arrived.
         self.commit_told = 0;
         match self.mode {

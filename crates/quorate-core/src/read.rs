@@ -41,7 +41,7 @@ impl<L: RaftLeaderId> Replica<L> {
         if leader.stepping_down_at.is_some() {
             return Err(Refusal::NotLeader(None));
         }
-        leader.round = leader.round.saturating_add(1);
+        leader.round = leader.round.saturating_add(u64::from(!mutant!(55)));
         let floor = leader.read_floor.clone();
         let floor = if mutant!(45) { LogId::new(floor.leader_id, 0) } else { floor };
         let log_id = committed.filter(|committed| *committed > floor).unwrap_or(floor);

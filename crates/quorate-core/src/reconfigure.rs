@@ -100,7 +100,7 @@ impl<L: RaftLeaderId> Replica<L> {
         let effective = self.memberships.effective();
         let Some(Leader { finish: Some(retain), transfer: None, .. }) = self.leading() else { return };
         let settled = !self.is_changing() && self.uncommitted_first().is_none();
-        if !settled || !effective.membership.is_joint() || self.log.next_index() == u64::MAX {
+        if !settled && !mutant!(69) || !effective.membership.is_joint() || self.log.next_index() == u64::MAX {
             return;
         }
         let next = effective.membership.to_uniform(*retain);

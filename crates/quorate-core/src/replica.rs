@@ -226,7 +226,7 @@ impl<L: RaftLeaderId> Replica<L> {
         }
         let mut replica = Self {
             election_timeout: options.election_timeout(dice),
-            vote_lease: if vote.committed { options.lease } else { Duration::ZERO },
+            vote_lease: if vote.committed && !mutant!(57) { options.lease } else { Duration::ZERO },
             vote_heard: Some(now),
             vote_seq: 0,
             role: Role::Passive,
@@ -502,9 +502,13 @@ impl<L: RaftLeaderId> Replica<L> {
     /// Replaces the vote by a greater one, to be saved. Invariants I1, I9.
     pub(crate) fn save_vote(&mut self, now: Time, vote: Vote<L>) {
         debug_assert!(vote > self.vote, "I1: a vote only grows");
+        if mutant!(17) {
+            let half = Vote::new(self.vote.leader_id.term(), vote.leader_id.node_id().clone());
+            self.push_write(|seq| Write::Vote { seq, vote: half });
+        }
         self.vote = vote;
         self.vote_heard = Some(now);
-        self.accepted = None;
+        self.accepted = if mutant!(12) { self.accepted.take() } else { None };
         self.leader_commit = None;
         let vote = self.vote.clone();
         self.push_write(|seq| Write::Vote { seq, vote });
@@ -562,7 +566,7 @@ impl<L: RaftLeaderId> Replica<L> {
         self.log.truncate_from(index);
         self.readable_end = self.readable_end.min(index);
         self.durable_end = self.durable_end.min(index);
-        self.memberships.truncate_from(index);
+        self.memberships.truncate_from(if mutant!(53) { u64::MAX } else { index });
         if next_index(self.accepted.as_ref()) > index {
             self.accepted = self.log.last().cloned();
         }

@@ -6,6 +6,7 @@ use crate::ids::Vote;
 use crate::log::next_index;
 use crate::message::AppendReply;
 use crate::message::Ticket;
+use crate::mutant;
 use crate::options::Time;
 use crate::progress::Lacks;
 use crate::progress::Mode;
@@ -234,13 +235,14 @@ impl<L: RaftLeaderId> Replica<L> {
         reply: Option<&AppendReply<L>>,
     ) {
         let Role::Leader(leader) = &mut self.role else { return };
-        if leader.leadership != ticket.leadership {
+        if leader.leadership != ticket.leadership && !mutant!(50) {
             return;
         }
         let Some(progress) = leader.peers.get_mut(peer) else { return };
         progress.heartbeat_inflight = false;
         match reply {
             None => {}
+            Some(AppendReply::Success(_)) if mutant!(56) => progress.heard(&Ticket { sent: now, ..*ticket }),
             Some(AppendReply::Success(_)) => progress.heard(ticket),
             Some(AppendReply::HigherVote(vote)) => self.outvoted(now, ticket, vote),
             Some(AppendReply::Conflict) => {

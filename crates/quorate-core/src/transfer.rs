@@ -49,7 +49,7 @@ impl<L: RaftLeaderId> Replica<L> {
     ///
     /// The node that shall lead asks [`transfer_outcome`](Self::transfer_outcome) until there is one.
     pub fn transfer_request(&mut self, request: &Transfer<L>) {
-        if self.vote == request.from && !matches!(self.role, Role::Leader(_)) {
+        if (self.vote == request.from || mutant!(63)) && !matches!(self.role, Role::Leader(_)) {
             self.vote_lease = Duration::ZERO;
         }
     }
