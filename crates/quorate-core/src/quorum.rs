@@ -46,7 +46,8 @@ pub fn reached<N: NodeId, T: PartialOrd + Clone>(configs: &[BTreeSet<N>], at: im
     for voters in configs.iter().rev().take(if mutant!(32) { 1 } else { usize::MAX }) {
         let value = reached_by_majority(voters, &at)?;
         least = match least {
-            Some(other) if (other <= value) != mutant!(64) => Some(other),
+            Some(other) if other <= value && !mutant!(64) => Some(other),
+            Some(other) if other > value && mutant!(64) => Some(other),
             _ => Some(value),
         };
     }

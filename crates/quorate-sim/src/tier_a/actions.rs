@@ -33,9 +33,9 @@ impl<L: Ids> Cluster<L> {
                 assert_eq!(
                     entries.first().unwrap().id.index,
                     first,
-                    "appends come in the order of their entries"
+                    "I4: appends come in the order of their entries"
                 );
-                assert_eq!(entries.last().unwrap().id, last);
+                assert_eq!(entries.last().unwrap().id, last, "I4: an append ends where it says");
                 (Some(seq), DiskOp::Append(entries))
             }
             Write::Truncate { seq, after } => (Some(seq), DiskOp::Truncate(after)),
@@ -116,11 +116,12 @@ impl<L: Ids> Cluster<L> {
         let Self { nodes, ghost, .. } = self;
         let node = nodes.get_mut(&id).unwrap();
         for index in apply.first..=apply.last.index {
-            let entry = node.view.get(index).unwrap_or_else(|| panic!("{id}: entry {index} cannot be read"));
+            let entry =
+                node.view.get(index).unwrap_or_else(|| panic!("I11: {id}: entry {index} cannot be read"));
             ghost.applied.applies(id, &entry.view(), &ghost.canon);
             node.sm.apply(entry);
         }
-        assert_eq!(node.sm.last.as_ref(), Some(&apply.last), "{id}: another entry was applied");
+        assert_eq!(node.sm.last.as_ref(), Some(&apply.last), "I10: {id}: another entry was applied");
         let end = apply.last.index + 1;
         node.replica.applied_to(apply.last);
         let (done, waiting) = node.clients.drain(..).partition(|client| client.index < end);
@@ -141,7 +142,7 @@ impl<L: Ids> Cluster<L> {
         if node.installing || node.replica.next_install().is_none() {
             return false;
         }
-        assert!(node.applying.is_none(), "nothing is applied while a snapshot is installed");
+        assert!(node.applying.is_none(), "I17: nothing is applied while a snapshot is installed");
         node.installing = true;
         true
     }
@@ -239,7 +240,7 @@ impl<L: Ids> Cluster<L> {
             assert_eq!(
                 next_index(send.prev.as_ref()),
                 send.first,
-                "an append stands behind an entry, or at the start"
+                "I4: an append stands behind an entry, or at the start"
             );
             self.node_mut(id).sends.push((peer, send));
         }
@@ -265,9 +266,10 @@ impl<L: Ids> Cluster<L> {
             self.settle(id);
             return true;
         }
-        let entries = entries.unwrap_or_else(|| panic!("{id}: entries {}..{end} cannot be read", send.first));
+        let entries =
+            entries.unwrap_or_else(|| panic!("I11: {id}: entries {}..{end} cannot be read", send.first));
         if let Some(last) = entries.last() {
-            assert_eq!(known.as_ref(), Some(&last.id), "{id}: a stale entry was read");
+            assert_eq!(known.as_ref(), Some(&last.id), "I4: {id}: a stale entry was read");
         }
         self.note_entries(&entries, send.prev.as_ref());
         let context = Context::Append { ticket: send.ticket, session, prev: send.prev.clone() };
@@ -294,7 +296,8 @@ impl<L: Ids> Cluster<L> {
     pub fn send_snapshot(&mut self, id: u64, peer: u64) -> bool {
         let now = self.node(id).clock.at(self.now_us);
         let Some(send) = self.replica(id).next_snapshot(now, &peer) else { return false };
-        let image = self.node(id).snapshot.clone().unwrap_or_else(|| panic!("{id}: no snapshot to send"));
+        let image =
+            self.node(id).snapshot.clone().unwrap_or_else(|| panic!("I17: {id}: no snapshot to send"));
         let context = Context::Snapshot { ticket: send.ticket, last: image.last.clone() };
         self.request(id, peer, context, Body::Snapshot { vote: send.vote, image });
         self.settle(id);

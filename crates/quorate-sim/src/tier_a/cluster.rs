@@ -199,6 +199,10 @@ impl<L: Ids> Cluster<L> {
                 self.tell(id, || format!("{id} leads {}", vote.leader_id));
                 let Self { ghost, nodes, .. } = self;
                 ghost.leads(id, &vote, |entry| nodes[&id].replica.log().has(entry));
+                let node = self.node(id);
+                let own = node.durable.vote.as_ref().is_some_and(|own| own.leader_id == vote.leader_id);
+                let membership = &node.replica.effective_membership().membership;
+                self.ghost.votes.elected(&vote, own, membership.configs());
             }
             Event::SteppedDown(vote) => self.tell(id, || format!("{id} steps down for {vote}")),
             Event::Truncated(index) => {

@@ -138,7 +138,7 @@ impl<L: Ids> Cluster<L> {
                 Some((reply.after, Body::SnapshotReply(reply.message)))
             }
             Install::Busy => Some((0, Body::Lost)),
-            Install::Impossible(why) => panic!("{to}: {why}"),
+            Install::Impossible(why) => panic!("I17: {to}: {why}"),
         }
     }
 
@@ -180,6 +180,13 @@ impl<L: Ids> Cluster<L> {
         let now = self.node(to).clock.at(self.now_us);
         let node = self.node_mut(to);
         let Some(stream) = node.streams.get_mut(&peer) else { return };
+        if !stream.requests.iter().any(|(number, _)| *number == req) {
+            // Of a stream that is over. The core must see that by itself.
+            if let Some((_, Context::Append { ticket, prev, .. })) = node.contexts.remove(&req) {
+                node.replica.append_answer(now, &peer, &ticket, prev.as_ref(), &reply);
+            }
+            return;
+        }
         if let Some((_, answer)) = stream.requests.iter_mut().find(|(number, _)| *number == req) {
             *answer = Some(reply);
         }

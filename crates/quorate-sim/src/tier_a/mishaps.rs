@@ -25,8 +25,8 @@ const DOUBLINGS: u64 = 8;
 
 /// A message that somebody holds back.
 pub(crate) struct Held<L: Ids> {
-    envelope: Envelope<L>,
-    /// It goes on at this time, or when another than this leads.
+    pub(crate) envelope: Envelope<L>,
+    /// It goes on at this time, or when another than this leads, if that is said.
     until_us: u64,
     leader: Option<u64>,
 }
@@ -131,7 +131,7 @@ impl<L: Ids> Chaos<L> {
         }
     }
 
-    fn crash_one(&mut self, id: u64) {
+    pub(crate) fn crash_one(&mut self, id: u64) {
         let behind = self.cluster.node(id).behind.len() as u64;
         let keep = self.dice.below(behind + 1) as usize;
         self.cluster.tell(id, || format!("{id} crashes, {keep} of {behind} writes kept"));
@@ -289,7 +289,19 @@ impl<L: Ids> Chaos<L> {
         let append = net.iter().position(|envelope| matches!(&envelope.body, Body::Append { .. }));
         let any = self.dice.below(net.len() as u64) as usize;
         let at = append.filter(|_| self.dice.chance(1, 2)).unwrap_or(any);
-        if matches!(net[at].body, Body::Lost) {
+        self.hold_at(at);
+    }
+
+    /// Holds back what is on its way to `to`.
+    pub(crate) fn hold_for(&mut self, to: u64) {
+        while let Some(at) = self.cluster.net.iter().position(|envelope| envelope.to == to) {
+            let envelope = self.cluster.net.remove(at);
+            self.held.push(Held { envelope, until_us: u64::MAX, leader: None });
+        }
+    }
+
+    pub(crate) fn hold_at(&mut self, at: usize) {
+        if matches!(self.cluster.net[at].body, Body::Lost) {
             return;
         }
         let mut envelope = self.cluster.net.remove(at);
@@ -301,7 +313,8 @@ impl<L: Ids> Chaos<L> {
             envelope.req = 0;
         }
         let until_us = self.cluster.now_us + self.while_us();
-        self.held.push(Held { envelope, until_us, leader: self.cluster.leader() });
+        let leader = self.cluster.leader().filter(|_| self.dice.chance(1, 2));
+        self.held.push(Held { envelope, until_us, leader });
     }
 
     pub(crate) fn release_held(&mut self) {
@@ -309,7 +322,9 @@ impl<L: Ids> Chaos<L> {
             return;
         }
         let (now, leader) = (self.cluster.now_us, self.cluster.leader());
-        let due = |held: &Held<L>| now >= held.until_us || leader.is_some() && leader != held.leader;
+        let due = |held: &Held<L>| {
+            now >= held.until_us || held.leader.is_some() && leader.is_some() && leader != held.leader
+        };
         let (free, held): (Vec<_>, Vec<_>) = std::mem::take(&mut self.held).into_iter().partition(due);
         self.held = held;
         self.cluster.net.extend(free.into_iter().map(|held| held.envelope));
@@ -329,6 +344,9 @@ impl<L: Ids> Chaos<L> {
         if let Some(context) = context {
             self.cluster.node_mut(again.to).contexts.insert(again.req, context);
             self.cluster.net.push(again);
+            if self.dice.chance(1, 2) {
+                self.cluster.deliver(self.cluster.net.len() - 1);
+            }
         }
     }
 }

@@ -60,6 +60,8 @@ pub(crate) struct Faults {
     pub(crate) duel: u64,
     /// Two leaders change the members, each with somebody to talk to.
     pub(crate) rivals: u64,
+    /// What was on its way when leadership moved arrives after that: answers, news of a transfer, a leader itself.
+    pub(crate) late: u64,
     /// The disk of a leader hangs for ever while all else works.
     pub(crate) stuck_leader: u64,
     /// How many times in 10 a client that wants something wants to write.
@@ -86,6 +88,7 @@ pub(crate) fn faults(dice: &mut Dice) -> Faults {
     let (pause, starve, hang) = (rate(3, 4), rate(2, 4), rate(3, 4));
     let (leap, wipe) = (rate(1, 4), rate(2, 2));
     let (duel, rivals, stuck_leader) = (rate(1, 1), rate(1, 1), rate(1, 1));
+    let late = rate(3, 2);
     let siege = dice.chance(1, 4);
     let hasty = siege && dice.chance(1, 2);
     let wild_clocks = dice.chance(1, 8);
@@ -117,6 +120,7 @@ pub(crate) fn faults(dice: &mut Dice) -> Faults {
         rebel: if dice.chance(1, 4) { 1 + dice.below(5) } else { 0 },
         duel,
         rivals,
+        late,
         stuck_leader,
         // Without writes, also a node that was away for long has a log that wins elections.
         writes: if dice.chance(1, 3) { dice.below(2) } else { 6 },

@@ -148,7 +148,7 @@ impl<L: Ids> Chaos<L> {
         }
     }
 
-    fn deliver(&mut self) {
+    pub(crate) fn deliver(&mut self) {
         let count = self.cluster.net.len() as u64;
         if count == 0 {
             return;
@@ -190,7 +190,7 @@ impl<L: Ids> Chaos<L> {
         self.cluster.deliver(at);
     }
 
-    fn work(&mut self) {
+    pub(crate) fn work(&mut self) {
         let Some(id) = self.any_up() else { return };
         let cluster = &mut self.cluster;
         if self.dice.chance(self.faults.eager, 10) {

@@ -113,7 +113,7 @@ impl<L: Ids> Disk<L> {
             DiskOp::Vote(vote) => self.vote = Some(vote.clone()),
             DiskOp::Append(entries) => {
                 for entry in entries {
-                    assert_eq!(entry.id.index, self.end(), "an append leaves no hole");
+                    assert_eq!(entry.id.index, self.end(), "I4: an append leaves no hole");
                     self.entries.push_back(entry.clone());
                 }
             }
