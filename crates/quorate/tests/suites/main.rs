@@ -6,6 +6,7 @@
 mod crash;
 mod file_store;
 mod log;
+mod look_alike;
 mod memory;
 mod state;
 

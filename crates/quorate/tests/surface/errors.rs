@@ -192,3 +192,30 @@ fn former_names_still_stand() {
     assert!(matches!(error, Fatal::StorageError(error) if error.clone().into_io() == Some(error.clone())));
     let _: CheckIsLeaderError<Adv> = ForwardToLeader::empty().into();
 }
+
+#[test]
+fn an_error_of_a_store_says_what_was_done_to_what() {
+    let source = || <<Adv as quorate::RaftTypeConfig>::ErrorSource as ErrorSource>::from_string("torn");
+    type E = StorageError<Adv>;
+    let id = log_id(1, 2, 3);
+    for (error, text) in [
+        (E::write_log_entry(id, source()), "Write Log(LogId"),
+        (E::read_log_entry(id, source()), "Read Log(LogId"),
+        (E::read_log_at_index(7, source()), "Read LogIndex(7)"),
+        (E::write_logs(source()), "Write Logs"),
+        (E::read_logs(source()), "Read Logs"),
+        (E::write_vote(source()), "Write Vote"),
+        (E::read_vote(source()), "Read Vote"),
+        (E::apply(id, source()), "Write Apply(LogId"),
+        (E::write_state_machine(source()), "Write StateMachine"),
+        (E::read_state_machine(source()), "Read StateMachine"),
+        (E::write_snapshot(None, source()), "Write Snapshot(None)"),
+        (E::read_snapshot(None, source()), "Read Snapshot(None)"),
+        (E::write(source()), "Write Store"),
+        (E::read(source()), "Read Store"),
+    ] {
+        let said = error.to_string();
+        assert!(said.starts_with(&format!("when {text}")) && said.ends_with(": torn"), "{said}");
+        assert!(std::io::Error::from(error).to_string().contains(text));
+    }
+}

@@ -11,4 +11,5 @@ mod network;
 mod runtime;
 mod storage;
 mod types;
+mod values;
 mod wait;

@@ -273,3 +273,13 @@ async fn a_state_machine_sees_all_entries() {
     assert_eq!((last, *membership.log_id()), (Some(log_id(1, 1, 2)), Some(log_id(1, 1, 2))));
     assert!(applied.try_create_snapshot_builder(false).await.is_some());
 }
+
+#[tokio::test]
+async fn a_callback_tells_what_it_is_for_and_answers_to_its_former_name() {
+    let (tx, flushed) = Adv::oneshot();
+    let signal = IOFlushed::<Adv>::signal(tx);
+    assert_eq!(format!("{:?} {signal:?}", IOFlushed::<Adv>::noop()), "Noop Signal");
+    #[allow(deprecated, reason = "older stores call it so")]
+    signal.log_io_completed(Err(io::Error::other("the disk is gone")));
+    assert_eq!(flushed.await.unwrap().unwrap_err().to_string(), "the disk is gone");
+}
