@@ -247,3 +247,39 @@ impl From<Unanswered> for ReadError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is said when there is no time left.
+    fn end(change: impl FnOnce(&mut Attempts)) -> Unanswered {
+        let mut attempts = Attempts::new(Duration::ZERO);
+        attempts.cause = "refused".to_owned();
+        change(&mut attempts);
+        attempts.check().expect_err("there is no time left")
+    }
+
+    #[test]
+    fn the_time_is_over_in_one_of_three_ways() {
+        let waited = Duration::ZERO;
+        assert_eq!(ProposeError::from(end(|_| {})), NotAccepted::NoLeader { waited }.into());
+        let unreachable = NotAccepted::LeaderUnreachable { leader: 3, waited, cause: "refused".into() };
+        assert_eq!(MembershipError::from(end(|attempts| attempts.leader = Some(3))), unreachable.into());
+        let doubt = end(|attempts| (attempts.leader, attempts.in_doubt) = (Some(3), true));
+        assert_eq!(ProposeError::from(doubt), OutcomeUnknown::Timeout { waited }.into());
+        assert!(Attempts::new(Duration::MAX).check().is_ok());
+    }
+
+    #[test]
+    fn a_change_that_was_delivered_is_in_doubt_and_a_read_never_is() {
+        let waited = Duration::from_millis(5);
+        let late = Failure::unanswered("no answer in time", true).into_unknown(2, waited);
+        assert_eq!(late, OutcomeUnknown::Timeout { waited });
+        let broken = Failure::unanswered("reset", false).into_unknown(2, waited);
+        assert_eq!(broken, OutcomeUnknown::ConnectionLost { leader: 2, cause: "reset".into() });
+        assert_eq!(MembershipError::from(Unanswered::OutcomeUnknown(broken.clone())), broken.clone().into());
+        let read = ReadError::from(Unanswered::OutcomeUnknown(broken));
+        assert!(matches!(read, ReadError::NoLeader(NotAccepted::NoLeader { .. })), "{read}");
+    }
+}
