@@ -456,6 +456,21 @@ impl Machine {
         self.lock().snapshot = Some(snapshot);
     }
 
+    /// Another state machine, with the state that this one is in now.
+    #[allow(dead_code, reason = "the scenarios restart nodes with it")]
+    pub fn copy(&self) -> Self {
+        let inner = self.lock();
+        let copy = MachineInner {
+            applied: inner.applied,
+            membership: inner.membership.clone(),
+            sum: inner.sum,
+            seen: inner.seen.clone(),
+            snapshot: inner.snapshot.clone(),
+            ..MachineInner::default()
+        };
+        Self { inner: Arc::new(Mutex::new(copy)), ..Self::default() }
+    }
+
     /// Lives as long as someone holds this state machine.
     pub fn token(&self) -> Arc<()> {
         self.token.clone()

@@ -1,0 +1,143 @@
+//! Snapshots and purges beside everything else: scenarios 34 and 36.
+
+use quorate::Config;
+use quorate::SnapshotPolicy;
+use quorate::async_runtime::WatchReceiver;
+use quorate::errors::ClientWriteError;
+use quorate::errors::RaftError;
+
+use crate::cluster::Cluster;
+use crate::cluster::LONG;
+use crate::cluster::PATIENCE;
+use crate::cluster::config;
+use crate::cluster::elapse;
+use crate::cluster::last_log;
+use crate::cluster::soon;
+use crate::network::Kind;
+use crate::network::Node;
+use crate::stores::Add;
+
+/// Snapshots on demand alone, and nothing kept behind them.
+fn by_hand() -> Config {
+    Config { snapshot_policy: SnapshotPolicy::Never, max_in_snapshot_log_to_keep: 0, ..config() }
+}
+
+async fn write(leader: &Node, numbers: std::ops::RangeInclusive<u64>) -> u64 {
+    let mut last = 0;
+    for n in numbers {
+        last = soon(leader.client_write(Add(n))).await.unwrap().log_id.index;
+    }
+    last
+}
+
+/// Builds a snapshot of all that is applied, and purges all that it covers.
+async fn compact(node: &Node) {
+    let applied = node.metrics().borrow_watched().last_applied;
+    node.trigger().snapshot().await.unwrap();
+    node.wait(PATIENCE).purged(applied, "purged").await.unwrap();
+}
+
+/// The state machine is in the middle of an entry when a snapshot comes that covers it. The snapshot waits; and so does a
+/// newer one behind it.
+#[tokio::test(start_paused = true)]
+async fn scenario_34_a_snapshot_is_not_installed_while_an_entry_is_applied_nor_two_at_a_time() {
+    let mut cluster = Cluster::new(by_hand());
+    let leader = cluster.found([1, 2, 3]).await;
+    let away = cluster.others(&leader)[0];
+    let machine = cluster.disks[&away].machine.clone();
+    machine.apply_gate.close();
+    let last = write(&leader, 1..=3).await;
+    cluster.nodes[&away].wait(PATIENCE).committed_index_at_least(Some(last), "committed").await.unwrap();
+    cluster.router.isolate(away);
+    write(&leader, 4..=6).await;
+    compact(&leader).await;
+    cluster.router.restore(away);
+    elapse(LONG / 10).await;
+    assert!(cluster.router.count(away, Kind::Snapshot) > 0, "the snapshot is on its way");
+    assert_eq!(machine.sum(), 0, "the entry under way comes first");
+    machine.install_gate.close();
+    machine.apply_gate.open();
+    elapse(LONG / 10).await;
+    let sum = machine.sum();
+    assert!(
+        [6, 1, 3].contains(&sum),
+        "{sum}: what was under way is applied, and no more than before the snapshot"
+    );
+    // A second one, while the first is being installed.
+    write(&leader, 7..=9).await;
+    compact(&leader).await;
+    elapse(LONG / 10).await;
+    assert_eq!(machine.sum(), sum);
+    machine.install_gate.open();
+    let last = write(&leader, 10..=10).await;
+    cluster.applied(last).await;
+    assert_eq!(machine.sum(), 55);
+    assert!(cluster.nodes[&away].metrics().borrow_watched().running_state.is_ok());
+}
+
+/// A write survives its leader, is committed and compacted by the next one, and reaches the old leader again in a
+/// snapshot alone, while its client waits there. The client is told that nobody knows; nothing panics, then or later.
+#[tokio::test(start_paused = true)]
+async fn scenario_36_a_client_whose_entry_is_purged_before_it_is_answered_is_told() {
+    let mut cluster = Cluster::new(by_hand());
+    let leader = cluster.found([1, 2, 3]).await;
+    let old = *leader.node_id();
+    for other in cluster.others(&leader) {
+        cluster.router.cut(other, old);
+    }
+    let at = last_log(&leader).unwrap() + 1;
+    let writer = leader.clone();
+    let waits = tokio::spawn(async move { writer.client_write(Add(7)).await });
+    for other in cluster.others(&leader) {
+        cluster.nodes[&other].wait(PATIENCE).log_index_at_least(Some(at), "taken").await.unwrap();
+    }
+    let (old_leader, next) = cluster.depose(old).await;
+    write(&next, 1..=5).await;
+    compact(&next).await;
+    assert!(!waits.is_finished());
+    cluster.router.restore(old);
+    let error = soon(waits).await.unwrap().unwrap_err();
+    assert!(matches!(error, RaftError::APIError(ClientWriteError::LogEntryDiscarded(_))), "{error}");
+    let last = write(&next, 6..=6).await;
+    old_leader.wait(PATIENCE).applied_index_at_least(Some(last), "follows").await.unwrap();
+    assert_eq!(cluster.sum(old), 28);
+    assert!(old_leader.metrics().borrow_watched().running_state.is_ok());
+}
+
+/// Snapshots and purges without end, while two followers are fed, of which one is slow and one comes and goes.
+#[tokio::test(start_paused = true)]
+async fn scenario_36_purging_all_the_time_starves_no_follower() {
+    let settings = Config {
+        snapshot_policy: SnapshotPolicy::LogsSinceLast(3),
+        max_in_snapshot_log_to_keep: 0,
+        purge_batch_size: 1,
+        max_payload_entries: 2,
+        ..config()
+    };
+    let mut cluster = Cluster::new(settings);
+    let leader = cluster.found([1, 2, 3]).await;
+    let others = cluster.others(&leader);
+    for n in 1..=60 {
+        if n % 10 == 3 {
+            cluster.router.isolate(others[0]);
+            cluster.disks[leader.node_id()].log.read_gate.close();
+        }
+        let writer = leader.clone();
+        let write = tokio::spawn(async move { writer.client_write(Add(n)).await });
+        elapse(std::time::Duration::from_millis(20)).await;
+        if n % 10 == 3 {
+            cluster.disks[leader.node_id()].log.read_gate.open();
+        }
+        soon(write).await.unwrap().unwrap();
+        if n % 10 == 8 {
+            cluster.router.restore(others[0]);
+        }
+    }
+    let last = write(&leader, 61..=61).await;
+    cluster.applied(last).await;
+    for id in [1, 2, 3] {
+        assert_eq!(cluster.sum(id), (1..=61).sum::<u64>());
+        assert!(cluster.disks[&id].log.purged().is_some_and(|purged| purged.index > 50));
+    }
+    assert!(cluster.router.count(others[0], Kind::Snapshot) > 0);
+}
