@@ -6,7 +6,7 @@
 //! - clients: `init 1 (1,2,3)`, `propose 1 3`, `read 1`, `lease-read 1`;
 //! - operators: `campaign 1 [pre]`, `change 1 (1,2)(2,3) learners=(4) [finish]`, `transfer 1 3`, `snapshot 1`,
 //!   `purge 1 8`;
-//! - one effect: `write 1 [n]`, `flush 1 [n]`, `apply 1`, `install 1`, `build 1`, `send 1->2`, `timeout 1`,
+//! - one effect: `write 1 [n]`, `flush 1 [n]`, `apply 1 [begin | end]`, `install 1`, `build 1`, `send 1->2`, `timeout 1`,
 //!   `take-over 1`, `read-for 1->2` and then `send-read 1` or `fail-read 1`; all of a node's: `work 1`;
 //! - messages: `net`, `deliver 1->2 [n]`, `drop 1->2`, `duplicate 1->2`, `delay 1->2`, and `hold 1->2`, which keeps the
 //!   oldest one back until `release`;
@@ -16,8 +16,8 @@
 //! - time: `pass 50` passes, `tick 50` passes and wakes who is due, `run 500` passes with everything that follows,
 //!   `stabilize` does all there is to do now; `run 500 (2,3)` and `stabilize (2,3)` with these nodes alone, while the
 //!   others stand still and what is sent to them waits;
-//! - looks: `status`, `log 1`, `peers 1`, `image 1` (its snapshot), `quorum …`. `quiet` before a command hides its
-//!   trace, `brief` the messages in it.
+//! - looks: `status`, `log 1`, `peers 1`, `members 1`, `image 1` (its snapshot), `quorum …`. `quiet` before a command
+//!   hides its trace, `brief` the messages in it.
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -33,6 +33,7 @@ use crate::tier_a::Std;
 use crate::tier_a::bars;
 use crate::tier_a::cluster::Cluster;
 use crate::tier_a::wire::Body;
+use crate::tier_a::wire::Config;
 use crate::tier_a::wire::Disk;
 use crate::tier_a::wire::Envelope;
 use crate::tier_a::wire::Image;
@@ -162,7 +163,11 @@ impl<L: Ids> Cluster<L> {
         match name {
             "write" => (0..number(rest, 1, u64::MAX)).take_while(|_| self.write(id)).for_each(drop),
             "flush" => drop(self.flush(id, number(rest, 1, 1 << 20) as usize)),
-            "apply" => while self.apply_begin(id) | self.apply_end(id) {},
+            "apply" => match rest.get(1) {
+                Some(&"begin") => drop(self.apply_begin(id)),
+                Some(_) => drop(self.apply_end(id)),
+                None => while self.apply_begin(id) | self.apply_end(id) {},
+            },
             "install" => drop(self.install_begin(id) | self.install_end(id)),
             "build" => drop(self.build_begin(id) | self.build_end(id)),
             "take-over" => drop(self.take_over(id)),
@@ -366,6 +371,16 @@ impl<L: Ids> Cluster<L> {
                 };
                 let image = self.node(id).snapshot.as_ref().map_or("none".to_string(), show);
                 self.say(|| format!("{id} has a snapshot {image}"));
+            }
+            "members" => {
+                let replica = &self.node(id).replica;
+                let show = |placed: &Config<L>| {
+                    format!("{} of {}", Members(&placed.membership), Opt(placed.log_id.as_ref()))
+                };
+                let (effective, committed) = (replica.effective_membership(), replica.committed_membership());
+                self.say(|| {
+                    format!("{id} follows {}, knows {} as committed", show(effective), show(committed))
+                });
             }
             "peers" => {
                 let Some(leader) = self.node(id).replica.leading() else { return true };
