@@ -6,6 +6,8 @@ use std::str::FromStr;
 use crate::plan::Plan;
 use crate::run::Outcome;
 use crate::tier_a;
+#[cfg(feature = "library")]
+use crate::tier_b;
 use crate::trace::Trace;
 
 /// A tier of the proof that runs from seeds.
@@ -14,6 +16,9 @@ pub enum Tier {
     /// The core alone, effects as values.
     #[default]
     A,
+    /// The whole library, on a runtime with virtual time, over simulated disks and a simulated network.
+    #[cfg(feature = "library")]
+    B,
 }
 
 impl Tier {
@@ -21,6 +26,8 @@ impl Tier {
     pub fn run(self, seed: u64, plan: &Plan, trace: Option<Trace>) -> Outcome {
         match self {
             Self::A => tier_a::run_seed(seed, plan, trace),
+            #[cfg(feature = "library")]
+            Self::B => tier_b::run_seed(seed, plan, trace),
         }
     }
 
@@ -28,6 +35,8 @@ impl Tier {
     pub fn mutant_seeds(self) -> u64 {
         match self {
             Self::A => 20_000,
+            #[cfg(feature = "library")]
+            Self::B => 1_000,
         }
     }
 
@@ -35,6 +44,8 @@ impl Tier {
     pub fn shrink_runs(self) -> u64 {
         match self {
             Self::A => 4000,
+            #[cfg(feature = "library")]
+            Self::B => 300,
         }
     }
 
@@ -42,6 +53,8 @@ impl Tier {
     pub fn search_seeds(self) -> u64 {
         match self {
             Self::A => 2000,
+            #[cfg(feature = "library")]
+            Self::B => 200,
         }
     }
 
@@ -57,6 +70,17 @@ impl Tier {
                 ("reads by the lease", 5_000),
                 ("fault: crashes", 5_000),
             ],
+            #[cfg(feature = "library")]
+            Self::B => &[
+                ("elections won", 400),
+                ("snapshots installed", 300),
+                ("membership changes committed", 400),
+                ("writes acknowledged", 25_000),
+                ("reads by a quorum", 15_000),
+                ("reads by the lease", 4_000),
+                ("fault: crashes", 300),
+                ("fault: messages lost", 5_000),
+            ],
         }
     }
 }
@@ -65,6 +89,8 @@ impl fmt::Display for Tier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::A => "a",
+            #[cfg(feature = "library")]
+            Self::B => "b",
         })
     }
 }
@@ -75,7 +101,9 @@ impl FromStr for Tier {
     fn from_str(text: &str) -> Result<Self, String> {
         match text {
             "a" => Ok(Self::A),
-            _ => Err(format!("no tier `{text}`: there is `a`")),
+            #[cfg(feature = "library")]
+            "b" => Ok(Self::B),
+            _ => Err(format!("no tier `{text}`: there are `a` and `b`")),
         }
     }
 }

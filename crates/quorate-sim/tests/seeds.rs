@@ -36,3 +36,26 @@ fn a_seed_repeats_itself() {
     assert_eq!(first, second);
     assert_eq!(outcome, again);
 }
+
+/// Seeds of the whole library in an ordinary test run.
+#[cfg(feature = "library")]
+const LIBRARY_SEEDS: u64 = 12;
+
+#[cfg(feature = "library")]
+#[test]
+fn the_whole_library_keeps_the_invariants_and_recovers() {
+    let search = Search { tier: Tier::B, first: 1, seeds: LIBRARY_SEEDS, time: None, jobs: 2, violations: 1 };
+    let found = search.run(|_| {});
+    let broken = found.violations.first().map(|violation| format!("{violation:?}"));
+    assert_eq!(broken, None);
+    assert!(found.tally.elections > LIBRARY_SEEDS && found.tally.operations() > 1_000, "{:?}", found.tally);
+}
+
+#[cfg(feature = "library")]
+#[test]
+fn a_seed_of_the_whole_library_repeats_itself() {
+    let (first, outcome) = run::explain(Tier::B, 7, &Plan::default());
+    let (second, again) = run::explain(Tier::B, 7, &Plan::default());
+    assert_eq!(first, second);
+    assert_eq!(outcome, again);
+}

@@ -161,8 +161,13 @@ impl World {
                 if count == 0 {
                     return None;
                 }
-                let at = if count == 1 { 0 } else { self.dice.below(count) as usize };
-                ready.swap_remove(at)
+                if count == 1 {
+                    ready.swap_remove(0)
+                } else {
+                    // In which order they were woken must not matter: tokio's watch wakes in one that no seed knows.
+                    ready.sort_unstable();
+                    ready.swap_remove(self.dice.below(count) as usize)
+                }
             };
             let slot = &mut self.slots[index as usize];
             if slot.generation != generation {

@@ -1,0 +1,128 @@
+//! A machine with its disk, and the node that runs on it while it is up.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use quorate::Config;
+use quorate::log_id::LogIdOptionExt;
+use quorate::storage::RaftLogReader;
+use quorate::storage::RaftLogStorage;
+use quorate_log::LogStore;
+use quorate_log::Options;
+use quorate_log::Postcard;
+use quorate_log::Writer;
+use quorate_log::sim_disk::SimDisk;
+use quorate_rt::AsyncRuntime;
+use quorate_server::machine::KeyValue;
+use tokio::sync::Notify;
+
+use crate::tier_b::net::Net;
+use crate::tier_b::network::Factory;
+use crate::tier_b::observer::Watch;
+use crate::tier_b::runtime::SimRuntime;
+use crate::tier_b::server::Power;
+use crate::tier_b::server::Server;
+use crate::tier_b::types::Machine;
+use crate::tier_b::types::Raft;
+use crate::tier_b::types::Shared;
+use crate::tier_b::types::Snapshots;
+use crate::tier_b::types::Types;
+use crate::tier_b::watched::WatchedLog;
+use crate::tier_b::watched::WatchedMachine;
+use crate::tier_b::world;
+
+/// What a start came to.
+pub enum Booted<C: Types> {
+    Starting,
+    Up(Raft<C>),
+    /// It cannot start from what its disk holds, or stopped while it did.
+    Refused(String),
+}
+
+/// What a node needs to start.
+#[derive(Clone)]
+pub struct Boot<C: Types> {
+    pub id: u64,
+    pub config: Arc<Config>,
+    pub log: Options,
+    pub disk: SimDisk,
+    pub power: Power,
+    /// How long its disk takes for a write, at most.
+    pub disk_ns: u64,
+    pub net: Net<C>,
+    pub watch: Watch<C>,
+}
+
+/// Where the outcome of a start is told.
+pub type Outcome<C> = Arc<Mutex<Booted<C>>>;
+
+/// Starts a node: a task of its own does it.
+pub fn start<C: Types>(boot: Boot<C>) -> Outcome<C> {
+    let outcome: Outcome<C> = Arc::new(Mutex::new(Booted::Starting));
+    let told = outcome.clone();
+    world::spawn_on(boot.id, async move {
+        let booted = match open(boot).await {
+            Ok(raft) => Booted::Up(raft),
+            Err(why) => Booted::Refused(why),
+        };
+        *told.lock().unwrap_or_else(PoisonError::into_inner) = booted;
+    });
+    outcome
+}
+
+async fn open<C: Types>(boot: Boot<C>) -> Result<Raft<C>, String> {
+    let Boot { id, config, log, disk, power, disk_ns, net, watch } = boot;
+    let opened = LogStore::<C, Postcard, SimDisk>::stepped(disk.clone(), log);
+    let (mut log, writer) = opened.map_err(|error| error.to_string())?;
+    world::spawn(write(writer, disk_ns));
+    let snapshots = Snapshots::<C>::open(disk).map_err(|error| error.to_string())?;
+    let snapshots = Arc::new(snapshots);
+    check(id, &mut log, &watch).await.map_err(|error| error.to_string())?;
+    let shared: Arc<Shared<C>> = Shared::new(KeyValue::default());
+    let machine: Machine<C> = Machine::new(shared.clone(), snapshots.clone());
+    let machine = WatchedMachine { node: id, machine, watch: watch.clone() };
+    let store = WatchedLog { node: id, log, watch: watch.clone() };
+    let factory = Factory { id, net: net.clone(), snapshots: snapshots.clone(), watch: watch.clone() };
+    let raft = quorate::Raft::new(id, config, factory, store, machine).await.map_err(|e| e.to_string())?;
+    net.connect(id, Server { id, raft: raft.clone(), shared, snapshots, watch, power });
+    Ok(raft)
+}
+
+/// Shows the observer what a disk holds at the start.
+async fn check<C: Types>(
+    id: u64,
+    log: &mut LogStore<C, Postcard, SimDisk>,
+    watch: &Watch<C>,
+) -> std::io::Result<()> {
+    let mut reader = log.get_log_reader().await;
+    let vote = reader.read_vote().await?;
+    let purged = log.get_log_state().await?.last_purged_log_id.next_index();
+    let entries = reader.try_get_log_entries(purged..).await?;
+    let has: BTreeMap<_, _> = entries.into_iter().map(|entry| (entry.log_id.index, entry.log_id)).collect();
+    watch.started(id, vote.as_ref(), &has, purged);
+    Ok(())
+}
+
+/// Steps the writer whenever there is work, each step some time after.
+async fn write(mut writer: Writer<SimDisk>, disk_ns: u64) {
+    let work = Arc::new(Notify::new());
+    let raised = work.clone();
+    writer.on_work(move || raised.notify_one());
+    loop {
+        SimRuntime::sleep(Duration::from_nanos(world::below(disk_ns))).await;
+        match writer.step() {
+            Err(_) => return,
+            Ok(true) => continue,
+            Ok(false) => {}
+        }
+        if SimRuntime::timeout(Duration::from_millis(20), work.notified()).await.is_err() {
+            if writer.idle().is_err() {
+                return;
+            }
+            work.notified().await;
+        }
+    }
+}

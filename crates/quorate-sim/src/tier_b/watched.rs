@@ -1,0 +1,168 @@
+//! The real log store and the real state machine, with the observer in between.
+
+use std::io;
+use std::io::Read as _;
+
+use futures_util::Stream;
+use futures_util::StreamExt;
+use quorate::LogState;
+use quorate::OptionalSend;
+use quorate::RaftSnapshotBuilder;
+use quorate::storage::EntryResponder;
+use quorate::storage::IOFlushed;
+use quorate::storage::RaftLogStorage;
+use quorate::storage::RaftStateMachine;
+use quorate::type_config::alias::SnapshotMetaOf;
+use quorate::type_config::alias::SnapshotOf;
+use quorate::type_config::alias::StoredMembershipOf;
+use quorate_log::LogStore;
+use quorate_log::LogStoreReader;
+use quorate_log::Postcard;
+use quorate_log::sim_disk::SimDisk;
+use quorate_rt::Oneshot;
+use quorate_rt_tokio::TokioOneshot;
+
+use crate::tier_b::observer::Watch;
+use crate::tier_b::observer::hash_of;
+use crate::tier_b::types::LogId;
+use crate::tier_b::types::Machine;
+use crate::tier_b::types::SnapshotFile;
+use crate::tier_b::types::Types;
+use crate::tier_b::types::Vote;
+use crate::tier_b::world;
+
+/// The log of a node, watched.
+pub struct WatchedLog<C: Types> {
+    pub node: u64,
+    pub log: LogStore<C, Postcard, SimDisk>,
+    pub watch: Watch<C>,
+}
+
+impl<C: Types> RaftLogStorage<C> for WatchedLog<C> {
+    type LogReader = LogStoreReader<C, Postcard, SimDisk>;
+
+    async fn get_log_state(&mut self) -> io::Result<LogState<C>> {
+        self.log.get_log_state().await
+    }
+
+    async fn get_log_reader(&mut self) -> Self::LogReader {
+        self.log.get_log_reader().await
+    }
+
+    async fn save_vote(&mut self, vote: &Vote<C>) -> io::Result<()> {
+        self.log.save_vote(vote).await?;
+        self.watch.saved(self.node, vote);
+        Ok(())
+    }
+
+    async fn save_committed(&mut self, committed: Option<LogId<C>>) -> io::Result<()> {
+        self.log.save_committed(committed).await
+    }
+
+    async fn read_committed(&mut self) -> io::Result<Option<LogId<C>>> {
+        self.log.read_committed().await
+    }
+
+    async fn append<I>(&mut self, entries: I, callback: IOFlushed<C>) -> io::Result<()>
+    where
+        I: IntoIterator<Item = C::Entry> + OptionalSend,
+        I::IntoIter: OptionalSend,
+    {
+        let entries: Vec<C::Entry> = entries.into_iter().collect();
+        let ids = entries.iter().map(|entry| (entry.log_id.clone(), hash_of::<C>(entry))).collect();
+        let (tx, rx) = TokioOneshot::channel::<io::Result<()>>();
+        let (node, watch) = (self.node, self.watch.clone());
+        // A task for each, so that callbacks may come in any order, as the contract allows.
+        world::spawn(async move {
+            if let Ok(outcome) = rx.await {
+                if outcome.is_ok() {
+                    watch.flushed(node, ids);
+                }
+                callback.io_completed(outcome);
+            }
+        });
+        self.log.append(entries, IOFlushed::signal(tx)).await
+    }
+
+    async fn truncate_after(&mut self, last: Option<LogId<C>>) -> io::Result<()> {
+        self.watch.truncates(self.node, last.as_ref().map_or(0, |last| last.index + 1));
+        self.log.truncate_after(last).await
+    }
+
+    async fn purge(&mut self, upto: LogId<C>) -> io::Result<()> {
+        self.watch.purges(self.node, upto.index);
+        self.log.purge(upto).await
+    }
+}
+
+/// The state machine of a node, watched.
+pub struct WatchedMachine<C: Types> {
+    pub node: u64,
+    pub machine: Machine<C>,
+    pub watch: Watch<C>,
+}
+
+impl<C: Types> RaftStateMachine<C> for WatchedMachine<C> {
+    type SnapshotData = SnapshotFile<C>;
+    type SnapshotBuilder = WatchedBuilder<C>;
+
+    async fn applied_state(&mut self) -> io::Result<(Option<LogId<C>>, StoredMembershipOf<C>)> {
+        self.machine.applied_state().await
+    }
+
+    async fn apply<Strm>(&mut self, entries: Strm) -> io::Result<()>
+    where
+        Strm: Stream<Item = io::Result<EntryResponder<C>>> + Unpin + OptionalSend,
+    {
+        let (node, watch) = (self.node, &self.watch);
+        let entries = entries.map(move |next| {
+            if let Ok((entry, _)) = &next {
+                watch.applied(node, entry);
+            }
+            next
+        });
+        self.machine.apply(entries).await
+    }
+
+    async fn get_snapshot_builder(&mut self) -> Self::SnapshotBuilder {
+        let builder = self.machine.get_snapshot_builder().await;
+        WatchedBuilder { node: self.node, builder, watch: self.watch.clone() }
+    }
+
+    async fn install_snapshot(
+        &mut self,
+        meta: &SnapshotMetaOf<C>,
+        snapshot: Self::SnapshotData,
+    ) -> io::Result<()> {
+        self.machine.install_snapshot(meta, snapshot).await?;
+        if let Some(last) = &meta.last_log_id {
+            self.watch.installed(self.node, last);
+        }
+        Ok(())
+    }
+
+    async fn get_current_snapshot(&mut self) -> io::Result<Option<SnapshotOf<C, Self::SnapshotData>>> {
+        self.machine.get_current_snapshot().await
+    }
+}
+
+/// Builds snapshots, watched.
+pub struct WatchedBuilder<C: Types> {
+    node: u64,
+    builder: <Machine<C> as RaftStateMachine<C>>::SnapshotBuilder,
+    watch: Watch<C>,
+}
+
+impl<C: Types> RaftSnapshotBuilder<C> for WatchedBuilder<C> {
+    type SnapshotData = SnapshotFile<C>;
+
+    async fn build_snapshot(&mut self) -> io::Result<SnapshotOf<C, SnapshotFile<C>>> {
+        let built = self.builder.build_snapshot().await?;
+        if let (Some(last), SnapshotFile::<C>::Stored(stored)) = (&built.meta.last_log_id, &built.snapshot) {
+            let mut bytes = Vec::new();
+            stored.read().read_to_end(&mut bytes)?;
+            self.watch.built(self.node, last, crc32c::crc32c(&bytes));
+        }
+        Ok(built)
+    }
+}
