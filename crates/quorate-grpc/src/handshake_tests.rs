@@ -8,12 +8,13 @@ use futures_util::future::BoxFuture;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::admission::{Admission, Purpose, RequestKind, Session};
+use crate::admission::{Admission, Introduction, Purpose, RequestKind, Session};
 use crate::error::{HandshakeError, TransportError, VersionRange};
 use crate::handshake::{Failure, accept, dial};
-use crate::identity::{Identity, NodeTag, Roster, Standing};
+use crate::identity::{Identity, NodeTag, PeerIdentity, Roster, Standing};
 use crate::io::Guarded;
 use crate::options::PROTOCOL;
+use crate::wire;
 
 const CLUSTER: u128 = 0xc1;
 const OTHER_CLUSTER: u128 = 0xc2;
@@ -228,6 +229,8 @@ async fn of_two_copies_of_a_data_directory_the_second_is_fenced() {
     let (dialing, listening) = meet(&restarted, Some(&tag(2)), &listener).await;
     assert!(dialing.is_ok() && listening.is_ok());
     assert!(at_listener.gate.is_closed(), "the former start is cut off");
+    let late = listener.admit_request(&at_listener, RequestKind::Raft);
+    assert!(matches!(late, Err(TransportError::Lost { .. })), "{late:?}");
     drop(held);
 }
 
@@ -297,6 +300,96 @@ async fn a_fresh_node_may_call_but_sends_no_raft_messages() {
     let (_a, (session, _b)) = (let_in(dialing), let_in(listening));
     assert_eq!(b.admit_request(&session, RequestKind::Call), Ok(()));
     assert_eq!(b.admit_request(&session, RequestKind::Raft), Err(TransportError::CallsOnly));
+}
+
+/// What a node of a cluster says to open a connection for Raft messages.
+fn hello(id: u64, cluster: Option<u128>) -> wire::Hello {
+    let from = PeerIdentity {
+        node_id: id.to_string(),
+        uid: u128::from(id) + 0xa0,
+        incarnation: 1,
+        boot: 5,
+        address: "there".into(),
+    };
+    let introduction = Introduction {
+        protocol: PROTOCOL,
+        cluster_id: cluster,
+        from,
+        to: None,
+        purpose: Purpose::Raft,
+        message_size_max: 1024,
+    };
+    introduction.write()
+}
+
+#[test]
+fn a_hello_that_lacks_what_it_must_have_is_refused_by_name() {
+    type Damage = fn(&mut wire::Hello);
+    let damages: [(&str, Damage); 5] = [
+        ("no sender", |hello| hello.from = None),
+        ("no uid of the sender", |hello| hello.from.as_mut().unwrap().uid.clear()),
+        ("no boot id of the sender", |hello| hello.from.as_mut().unwrap().boot.clear()),
+        ("an id of 3 bytes instead of 16", |hello| hello.cluster_id = vec![1, 2, 3].into()),
+        ("unknown purpose", |hello| hello.purpose = 7),
+    ];
+    assert!(Introduction::read(hello(1, Some(CLUSTER))).is_ok());
+    for (what, damage) in damages {
+        let mut hello = hello(1, Some(CLUSTER));
+        damage(&mut hello);
+        let error = Introduction::read(hello).map(|_| ()).unwrap_err();
+        assert_eq!(error, HandshakeError::Malformed { what: what.into() });
+    }
+}
+
+#[test]
+fn a_listener_of_another_cluster_or_of_none_gets_no_raft_messages() {
+    let judge = |ours: Option<u128>, theirs: Option<u128>, purpose: Purpose| {
+        let dialer = Node { cluster: ours, ..Node::new(1) }.admission();
+        let gate = Guarded::new(Box::new(tokio::io::empty()), || {}).gate();
+        dialer.judge_listener(Some(&tag(2)), purpose, hello(2, theirs), gate).map(|_| ())
+    };
+    let (ours, other) = (Some(CLUSTER), Some(OTHER_CLUSTER));
+    let wrong = HandshakeError::WrongCluster { expected: CLUSTER, found: OTHER_CLUSTER };
+    assert_eq!(judge(ours, ours, Purpose::Raft), Ok(()));
+    assert_eq!(judge(ours, other, Purpose::Raft), Err(wrong.clone()));
+    assert_eq!(judge(ours, other, Purpose::Calls), Err(wrong));
+    let no_cluster = |node: &str| Err(HandshakeError::NoCluster { node_id: node.into() });
+    assert_eq!(judge(ours, None, Purpose::Raft), no_cluster("2"));
+    assert_eq!(judge(None, ours, Purpose::Raft), no_cluster("1"));
+    assert_eq!(judge(None, ours, Purpose::Calls), Ok(()), "who belongs to no cluster may ask to be let in");
+}
+
+#[tokio::test]
+async fn a_cluster_id_that_cannot_be_stored_is_not_adopted() {
+    /// Knows no cluster, whatever it is told; `Err` says that it could not store it.
+    struct Forgetful(io::ErrorKind);
+
+    impl Roster for Forgetful {
+        fn cluster_id(&self) -> Option<u128> {
+            None
+        }
+
+        fn standing(&self, _node_id: &str) -> Standing {
+            Standing::Unknown
+        }
+
+        fn adopt_cluster(&self, _cluster_id: u128) -> BoxFuture<'_, io::Result<()>> {
+            let result = if self.0 == io::ErrorKind::Other { Ok(()) } else { Err(self.0.into()) };
+            Box::pin(std::future::ready(result))
+        }
+    }
+
+    let a = Node::new(1).admission();
+    let fresh = |kind| {
+        let identity = Identity { node_id: "2".into(), uid: 0xa2, incarnation: 1, address: "host-2".into() };
+        Admission::new(identity, Arc::new(Forgetful(kind)), PROTOCOL, 1024)
+    };
+    let error = refused_by_listener(&a, Some(&tag(2)), &fresh(io::ErrorKind::StorageFull)).await;
+    assert!(matches!(&error, HandshakeError::NotStored { .. }), "{error}");
+    assert_eq!(error.code(), 14);
+    // One that says it has, and has not, is not believed either.
+    let error = refused_by_listener(&a, Some(&tag(2)), &fresh(io::ErrorKind::Other)).await;
+    assert_eq!(error, HandshakeError::NoCluster { node_id: "2".into() });
 }
 
 /// What a listener makes of `bytes`, and what it answers.

@@ -28,6 +28,7 @@ use openraft::network::RPCOption;
 use openraft::raft::AppendEntriesRequest;
 use openraft::raft::AppendEntriesResponse;
 use openraft::raft::SnapshotResponse;
+use openraft::raft::TransferLeaderRequest;
 use openraft::raft::VoteRequest;
 use openraft::raft::VoteResponse;
 use openraft::storage::Snapshot;
@@ -328,4 +329,37 @@ async fn the_other_calls_pass_through() {
 
     let mut delays = RaftNetworkV2::backoff(&network).unwrap();
     assert_eq!((delays.next(), delays.next()), (Some(TTL / 5), Some(TTL / 5)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_network_of_version_1_cannot_hand_leadership_over_unless_it_says_how() {
+    let mut network: Adapter<TypeConfig, _, Cursor<Vec<u8>>> = Receiver::default().into_v2();
+    let request = TransferLeaderRequest::new(vote(1), 2, None);
+    let error = RaftNetworkV2::transfer_leader(&mut network, request, RPCOption::new(TTL)).await.unwrap_err();
+    assert!(matches!(&error, RPCError::Unreachable(_)), "{error}");
+    assert!(error.to_string().contains("not implemented"), "{error}");
+    assert_eq!(network.inner().offsets(), []);
+    assert_eq!(network.inner_mut().offsets(), []);
+    assert_eq!(network.into_inner().offsets(), []);
+}
+
+#[test]
+fn a_chunk_and_its_answer_are_printed_without_their_bytes() {
+    let request = InstallSnapshotRequest::<TypeConfig> {
+        vote: vote(1),
+        meta: quorate_legacy::network_v1::SnapshotMeta::new(snapshot(()).meta, "name-1".into()),
+        offset: 4,
+        data: content(),
+        done: true,
+    };
+    let text = request.to_string();
+    let len = content().len();
+    assert!(
+        text.contains("snapshot_id: name-1") && text.contains(&format!("offset:4, len:{len}, done:true")),
+        "{text}"
+    );
+    let nothing = quorate_legacy::network_v1::SnapshotMeta::<TypeConfig>::default().to_string();
+    assert!(nothing.contains("last_log:None"), "{nothing}");
+    let answer = InstallSnapshotResponse::<TypeConfig> { vote: vote(7) };
+    assert_eq!(answer.to_string(), format!("{{vote:{}}}", vote(7)));
 }

@@ -180,6 +180,38 @@ mod tests {
         syn::parse_str(input).and_then(derive).expect_err("this should be refused").to_string()
     }
 
+    /// What comes of an enum, without blanks.
+    fn derived(input: &str) -> String {
+        let made = syn::parse_str(input).and_then(derive).unwrap();
+        made.to_string().split_whitespace().collect()
+    }
+
+    #[test]
+    fn plain_variants_are_listed_as_they_stand() {
+        let made = derived(r#"#[variant_name(prefix = "P::")] enum A { B, r#C }"#);
+        for part in [
+            "constCOUNT:usize=0+1+1;",
+            "constALL:&'static[Self]=&[Self::B,Self::r#C];",
+            "match*self{Self::B=>0,Self::r#C=>0+1}",
+            r#"match*self{Self::B=>"P::B",Self::r#C=>"P::C"}"#,
+        ] {
+            assert!(made.contains(part), "{part}: {made}");
+        }
+    }
+
+    #[test]
+    fn a_variant_of_variants_counts_as_many_as_it_holds() {
+        let made = derived("enum A { B, C(D), E }");
+        for part in [
+            "constCOUNT:usize=0+1+<D>::COUNT+1;",
+            "ifplace<<D>::COUNT{returnA::C(<D>::ALL[place]);}letplace=place-<D>::COUNT;",
+            "Self::C(refinner)=>0+1+inner.index(),Self::E=>0+1+<D>::COUNT",
+            r#"Self::C(refinner)=>inner.as_str(),Self::E=>"E""#,
+        ] {
+            assert!(made.contains(part), "{part}: {made}");
+        }
+    }
+
     #[test]
     fn mistakes_are_named() {
         assert_eq!(error("struct A;"), "`VariantName` is derived for enums only");
