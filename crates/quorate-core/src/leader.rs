@@ -32,6 +32,8 @@ pub struct Leader<L: RaftLeaderId> {
     /// Numbers the reads; a request carries the newest round when it is sent.
     pub(crate) round: u64,
     next_heartbeat: Time,
+    /// Its quorum is lost, and it is silent for now: whatever it sent would keep the others from electing another.
+    pub(crate) quiet: bool,
     pub(crate) transfer: Option<Handover<L>>,
     /// Voters were told to forget the lease, and may learn of it late: it is gone for this leadership.
     pub(crate) lease_given_back: bool,
@@ -134,6 +136,7 @@ impl<L: RaftLeaderId> Replica<L> {
             peers: BTreeMap::new(),
             round: 0,
             next_heartbeat: now,
+            quiet: false,
             transfer: None,
             // Before a restart it may have told someone to take over, who may have kept that until now (seed 70913).
             lease_given_back: since.is_none() && !mutant!(60),
@@ -158,6 +161,7 @@ impl<L: RaftLeaderId> Replica<L> {
     pub(crate) fn leader_timeout(&mut self, now: Time) {
         let quiet = self.is_quiet_after_quorum_loss(now);
         let Role::Leader(leader) = &mut self.role else { return };
+        leader.quiet = quiet;
         if leader.transfer.as_ref().is_some_and(|handover| now >= handover.give_up_at)
             && let Some(handover) = leader.transfer.take()
         {

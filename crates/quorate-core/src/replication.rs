@@ -48,7 +48,7 @@ impl<L: RaftLeaderId> Replica<L> {
     pub fn has_append(&self, peer: &L::NodeId) -> bool {
         let Some(leader) = self.leading() else { return false };
         let Some(progress) = leader.peers.get(peer) else { return false };
-        if progress.reading.is_some() || !progress.has_room(&self.options) {
+        if leader.quiet || progress.reading.is_some() || !progress.has_room(&self.options) {
             return false;
         }
         let told = next_index(self.cluster_committed.as_ref()) <= progress.commit_told;
@@ -206,7 +206,7 @@ impl<L: RaftLeaderId> Replica<L> {
         let progress = self
             .leading()
             // While leadership moves, entries still flow, since the next leader needs them; signs of life do not.
-            .filter(|leader| leader.transfer.is_none())
+            .filter(|leader| leader.transfer.is_none() && !leader.quiet)
             .and_then(|leader| leader.peers.get(peer));
         progress.is_some_and(|progress| progress.heartbeat_due && !progress.heartbeat_inflight)
     }
@@ -264,7 +264,8 @@ impl<L: RaftLeaderId> Replica<L> {
 
     /// Whether [`next_snapshot`](Self::next_snapshot) has something for `peer`.
     pub fn has_snapshot(&self, peer: &L::NodeId) -> bool {
-        let progress = self.leading().and_then(|leader| leader.peers.get(peer));
+        let leader = self.leading().filter(|leader| !leader.quiet);
+        let progress = leader.and_then(|leader| leader.peers.get(peer));
         progress.is_some_and(|progress| progress.mode == Mode::Snapshot && !progress.snapshot_sending)
     }
 

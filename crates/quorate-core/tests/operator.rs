@@ -61,6 +61,29 @@ fn entries_go_to_the_log_store_in_pieces_no_larger_than_set() {
     assert!(cluster.ghost.canon.has(&last));
 }
 
+/// Links fail in one direction: the others hear the leader, and it hears nobody. What it tries to send again and again
+/// would keep them from electing another as well as heartbeats would (seed 2085 of the simulator).
+#[test]
+fn a_leader_that_lost_its_quorum_is_silent_with_entries_and_reads_too() {
+    let silence = Options::default().election_timeout_max * 3;
+    let options = Options { quorum_loss_probe_interval: Some(silence), ..Options::default() };
+    let mut cluster = founded(3, options);
+    cluster.cut.extend([(2, 1), (3, 1)]);
+    cluster.propose(1, 3).unwrap();
+    for _ in 0..40 {
+        cluster.run(100);
+        let _ = cluster.read(1);
+        if cluster.leader() != Some(1) {
+            break;
+        }
+    }
+    let leader = cluster.leader().unwrap();
+    assert_ne!(leader, 1);
+    let last = cluster.propose(leader, 1).unwrap();
+    cluster.stabilize();
+    assert!(cluster.ghost.canon.has(&last));
+}
+
 #[test]
 fn proposals_that_go_together_have_a_bound_of_their_own() {
     let options = Options { write_entries_max: 8, proposals_together_max: 3, ..Options::default() };

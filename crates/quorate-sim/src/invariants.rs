@@ -46,6 +46,7 @@ pub mod i14_fresh_reads;
 pub mod i15_lease;
 pub mod i16_true_bytes;
 pub mod i17_snapshot;
+pub mod i18_liveness;
 pub mod i19_resources;
 pub mod places;
 pub mod quorum;

@@ -13,6 +13,7 @@ pub mod wire;
 mod acts;
 mod checks;
 mod mishaps;
+mod recovery;
 mod settings;
 mod swarm;
 

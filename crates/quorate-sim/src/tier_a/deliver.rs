@@ -19,7 +19,7 @@ use crate::tier_a::wire::Image;
 use crate::tier_a::wire::Payload;
 
 /// How long a peer that did not answer is left alone.
-const BACKOFF_US: u64 = 20_000;
+pub(crate) const BACKOFF_US: u64 = 20_000;
 
 /// Most requests to take over that a node remembers.
 const TAKEOVERS_MAX: usize = 4;

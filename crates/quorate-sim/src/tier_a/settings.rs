@@ -154,7 +154,7 @@ pub(crate) fn options(dice: &mut Dice) -> Options {
         lease: millis(if dice.chance(3, 4) { most } else { least / 2 + dice.below(2 * most) }),
         heartbeat_interval: millis(heartbeat),
         heartbeat_min_interval: millis(rarely),
-        quorum_loss_probe_interval: dice.chance(1, 8).then_some(millis(2 * most)),
+        quorum_loss_probe_interval: dice.chance(1, 8).then(|| millis((2 + dice.below(3)) * most)),
         clock_drift_ppm: *dice.pick(&DRIFT_BOUNDS_PPM).unwrap(),
         disk_stall_max: dice.chance(3, 4).then_some(millis(2 * most)),
         pre_vote: dice.chance(1, 2),

@@ -23,8 +23,6 @@ use crate::trace::Trace;
 const TRIES: u64 = 8;
 /// Most reads that wait at one node.
 const READS_MAX: usize = 8;
-/// How long a healed cluster may take until it has a leader, a new entry, and everyone in step.
-const RECOVERY_MS_MAX: u64 = 30_000;
 
 /// Parts that a step has at the most, of which each rolls dice of its own; the first of them that is no part of what
 /// happens anyway.
@@ -85,6 +83,13 @@ impl<L: Ids> Chaos<L> {
     fn next_part(&mut self) {
         self.part += 1;
         self.dice = Dice::of(self.seed, self.step, self.part);
+    }
+
+    /// The dice of what comes after all steps, however many there were.
+    pub(crate) fn begin_recovery(&mut self) {
+        (self.step, self.part) = (u64::MAX / PARTS_MAX, 0);
+        self.next_part();
+        self.cluster.dice = Dice::of(self.seed, self.step, PARTS_MAX);
     }
 
     /// Whether an act is done now, which is so `rate` times in 1000, if the plan does not leave it out.
@@ -269,7 +274,7 @@ impl<L: Ids> Chaos<L> {
     }
 
     /// How long until a node's deadline, which counts on its own clock.
-    fn missing_us(&self, id: u64) -> Option<u64> {
+    pub(crate) fn missing_us(&self, id: u64) -> Option<u64> {
         let node = self.cluster.node(id);
         let missing = node.replica.deadline()?.since(node.clock.at(self.cluster.now_us)).as_micros() as u64;
         let rate = 1_000_000_u64.saturating_add_signed(node.clock.drift_ppm);
@@ -443,47 +448,5 @@ impl<L: Ids> Chaos<L> {
         // What an operator appends in single steps, the leader does not end by itself.
         let finish = (next.is_joint() && self.dice.chance(3, 4)).then_some(retain);
         self.propose_members(leader, next, finish);
-    }
-
-    /// I18: when nothing goes wrong any more, there is a leader, it commits, and everyone comes in step.
-    pub(crate) fn recover(&mut self) {
-        self.release_all();
-        let cluster = &mut self.cluster;
-        cluster.say(|| "all heals".to_string());
-        cluster.calm();
-        for id in cluster.ids() {
-            if !cluster.node(id).up {
-                cluster.restart(id);
-            }
-        }
-        let founded = cluster.nodes.values().any(|node| node.replica.effective_membership().log_id.is_some());
-        if !founded {
-            return;
-        }
-        let mut goal = None;
-        for _ in 0..RECOVERY_MS_MAX / 50 {
-            cluster.run(50);
-            let Some(leader) = cluster.leader() else { continue };
-            let node = cluster.node(leader);
-            match goal {
-                Some(goal) if goal < node.seen_committed => {
-                    let membership = node.replica.effective_membership().membership.clone();
-                    let members = membership.nodes();
-                    let in_step =
-                        members.iter().all(|id| cluster.node(*id).gone || cluster.node(*id).sm.next() > goal);
-                    if in_step && !membership.is_joint() {
-                        return;
-                    }
-                    if self.by_hand && membership.is_joint() {
-                        let _ = cluster.change(leader, membership.to_uniform(true), None);
-                    }
-                }
-                _ => goal = cluster.propose(leader, 1).ok().map(|log_id| log_id.index),
-            }
-        }
-        for node in self.cluster.nodes.values() {
-            println!("{}: {:#?}", node.id, node.replica);
-        }
-        panic!("I18: no recovery within {RECOVERY_MS_MAX} ms");
     }
 }
