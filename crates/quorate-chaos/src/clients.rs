@@ -25,7 +25,13 @@ use crate::report::Tally;
 use crate::report::Trouble;
 
 /// Clients at a time.
-pub(crate) const CLIENTS: u64 = 8;
+pub(crate) const CLIENTS: u64 = 15;
+
+/// How many of them stay with one node each and read more than they write: whoever is out of date shall be asked.
+const LOYAL: u64 = 6;
+
+/// The shortest time that a client waits for an answer.
+const TIMEOUT_MIN_MS: u64 = 200;
 
 /// An operation on one of our keys; the values are numbers that no other write has.
 pub(crate) type Op = Operation<String, u64>;
@@ -135,20 +141,21 @@ pub(crate) struct Worker {
 impl Worker {
     /// Works until it is told to stop; finishes what it is at.
     pub(crate) async fn run(mut self, stop: watch::Receiver<bool>) -> Result<(), Trouble> {
-        let client = self.cluster.client(self.plan.timeout)?;
+        // Some are patient; the others are back soon while a node is halted.
+        let timeout_max = u64::try_from(self.plan.timeout.as_millis()).unwrap_or(u64::MAX);
+        let timeout = TIMEOUT_MIN_MS + self.dice.below(timeout_max);
+        let client = self.cluster.client(std::time::Duration::from_millis(timeout))?;
         let mut last: BTreeMap<String, Option<u64>> = BTreeMap::new();
         while !*stop.borrow() {
             let key = key(self.round, self.dice.below(self.plan.keys));
-            let client = match self.dice.chance(1, 3) {
-                true => self.one_node(&client),
-                false => client.clone(),
-            };
+            let loyal = self.number <= LOYAL;
+            let client = if loyal { self.own_node(&client) } else { client.clone() };
             let began = self.ledger.now();
-            match self.dice.below(10) {
-                0..4 => self.get(&client, key, began, &mut last).await,
+            match self.dice.below(if loyal { 30 } else { 10 }) {
                 4..7 => self.put(&client, key, began, &mut last).await,
                 7..9 => self.cas(&client, key, began, &mut last).await,
-                _ => self.delete(&client, key, began, &mut last).await,
+                9 => self.delete(&client, key, began, &mut last).await,
+                _ => self.get(&client, key, began, &mut last).await,
             }
             let longest = u64::try_from(self.plan.pause.as_micros()).unwrap_or(u64::MAX);
             tokio::time::sleep(std::time::Duration::from_micros(self.dice.below(longest))).await;
@@ -156,10 +163,11 @@ impl Worker {
         Ok(())
     }
 
-    /// The same client for any one node: it hands on what it cannot answer.
-    fn one_node(&mut self, client: &Client) -> Client {
+    /// The same client for the node that it stays with, which hands on what it cannot answer.
+    fn own_node(&self, client: &Client) -> Client {
         let nodes = self.cluster.nodes();
-        match self.dice.pick(&nodes) {
+        let place = usize::try_from(self.number).unwrap_or(0).checked_rem(nodes.len());
+        match place.and_then(|place| nodes.get(place)) {
             Some(node) => client.pinned(&node.client_addr.to_string()),
             None => client.clone(),
         }

@@ -35,7 +35,7 @@ use crate::report::Trouble;
 const ASK_TIMEOUT: Duration = Duration::from_millis(300);
 
 /// How long an operator tries one thing.
-const OPERATOR_MAX: Duration = Duration::from_secs(5);
+const OPERATOR_MAX: Duration = Duration::from_secs(8);
 
 /// Nodes that there may be at a time.
 const NODES_MAX: usize = NODES + 3;
@@ -248,6 +248,9 @@ async fn links(cluster: &Cluster, shape: Shape) -> Result<Vec<Link>, Trouble> {
         Shape::Leader | Shape::FromLeader | Shape::ToLeader => {
             find(cluster, Whom::Leader).await?.iter().map(|node| node.id).collect()
         }
+        Shape::LeaderAndOne(other) => {
+            find(cluster, Whom::Leader).await?.iter().map(|node| node.id).chain([at(other)]).collect()
+        }
         Shape::Two(first) => BTreeSet::from([at(first), at(first + 1)]),
         Shape::One(from, _) => BTreeSet::from([at(from)]),
         Shape::Clients(node) => {
@@ -263,7 +266,7 @@ async fn links(cluster: &Cluster, shape: Shape) -> Result<Vec<Link>, Trouble> {
     let pairs = ids.iter().flat_map(|from| ids.iter().map(|to| (*from, *to))).filter(|(from, to)| from != to);
     Ok(pairs
         .filter(|(from, to)| match shape {
-            Shape::Leader | Shape::Two(_) => hit.contains(from) != hit.contains(to),
+            Shape::Leader | Shape::LeaderAndOne(_) | Shape::Two(_) => hit.contains(from) != hit.contains(to),
             Shape::FromLeader => hit.contains(from),
             Shape::ToLeader => hit.contains(to),
             Shape::One(_, other) => hit.contains(from) && *to == at(other),

@@ -55,6 +55,8 @@ pub(crate) enum Whom {
 pub(crate) enum Shape {
     /// Both ways between the leader and all other nodes; clients still reach it.
     Leader,
+    /// The same of the leader and one other, who still hear each other.
+    LeaderAndOne(u64),
     /// Both ways between two nodes on one side and all other nodes.
     Two(u64),
     /// From the leader to the others, not back.
@@ -178,7 +180,7 @@ impl Whom {
 
 impl Shape {
     fn draw(dice: &mut Dice) -> Self {
-        match dice.below(8) {
+        match dice.below(9) {
             0 => Self::Leader,
             1 => Self::Two(dice.below(60)),
             2 => Self::FromLeader,
@@ -186,6 +188,7 @@ impl Shape {
             4 => Self::Ring,
             5 => Self::One(dice.below(60), dice.below(60)),
             6 => Self::Clients(dice.below(60)),
+            7 => Self::LeaderAndOne(dice.below(60)),
             _ => Self::All,
         }
     }
@@ -218,6 +221,6 @@ mod tests {
             );
         }
         let all = |begin: &str| seen.iter().filter(|what| what.starts_with(begin)).count();
-        assert_eq!((all("Processes("), all("Links("), seen.len()), (12, 32, 50), "{seen:#?}");
+        assert_eq!((all("Processes("), all("Links("), seen.len()), (12, 36, 54), "{seen:#?}");
     }
 }
