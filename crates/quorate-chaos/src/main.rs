@@ -56,7 +56,7 @@ const ROUND_MAX: Duration = Duration::from_secs(20);
 const ROUND_MIN: Duration = Duration::from_secs(3);
 
 /// What a run in CI, of half a minute, must have done at the least.
-const FLOOR: &[(&str, u64)] = &[("fault: ", 8), ("acknowledged: ", 500), ("rounds", 1)];
+const FLOOR: &[(&str, u64)] = &[("fault: ", 8), ("acknowledged: ", 200), ("rounds", 1)];
 
 struct Arguments {
     minutes: f64,
