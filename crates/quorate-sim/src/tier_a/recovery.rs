@@ -16,6 +16,8 @@ const PASS_MAX_US: u64 = 20_000;
 const CALM_ONE_IN: u64 = 100;
 /// Election timeouts after a recovery until calm is asked for.
 const SETTLE_TIMEOUTS: u64 = 5;
+/// How often a recovery may begin anew because a node that comes and goes won an election.
+const DESERTED_MAX: u64 = 20;
 /// Requests in a calm beside those that have a reason of their own: what is left to catch up on.
 const REQUESTS_SPARE: u64 = 1000;
 
@@ -26,6 +28,8 @@ struct Sides {
     flapping: Vec<(u64, u64)>,
     /// Nodes that are not down, and that the core does not hear, or that do not hear it.
     lost: u64,
+    /// How often one of those that come and go was the leader when it went.
+    deserted: u64,
 }
 
 impl<L: Ids> Chaos<L> {
@@ -54,7 +58,7 @@ impl<L: Ids> Chaos<L> {
     fn sides(&mut self) -> Sides {
         let mut others: Vec<u64> = self.cluster.ids();
         others.retain(|id| !self.cluster.node(*id).gone);
-        let mut sides = Sides { core: BTreeSet::new(), flapping: Vec::new(), lost: 0 };
+        let mut sides = Sides { core: BTreeSet::new(), flapping: Vec::new(), lost: 0, deserted: 0 };
         // A membership that is not committed may be known to its founder alone.
         let founded = self.cluster.ghost.canon.end() > 0;
         if self.dice.chance(1, 2) || !founded {
@@ -147,9 +151,14 @@ impl<L: Ids> Chaos<L> {
     /// Until somebody leads, a new write is acknowledged, all have it, and no joint membership is in force.
     fn come_back(&mut self, sides: &mut Sides) {
         let mut recovery = Recovery::new(self.cluster.now_us, self.timeout_us());
-        let mut goal = None;
+        let (mut goal, mut deserted) = (None, 0);
         while recovery.stage() < Stage::InStep {
             self.pass(sides);
+            if deserted < sides.deserted && deserted < DESERTED_MAX {
+                // It won an election and was gone again: time runs anew.
+                deserted = sides.deserted;
+                recovery = Recovery::new(self.cluster.now_us, self.timeout_us());
+            }
             let mut stage = Stage::Healed;
             if let Some((leader, _)) = self.leader_among(&sides.core) {
                 let written = goal.as_ref().is_some_and(|goal| self.cluster.ghost.canon.has(goal));
@@ -241,6 +250,8 @@ impl<L: Ids> Chaos<L> {
                     self.cluster.cut.insert(link);
                 }
             }
+            let leads = self.cluster.nodes.get(id).is_some_and(|node| node.replica.leading().is_some());
+            sides.deserted += u64::from(leads && !cut);
             *next = now + timeout_us / 2 + self.dice.below(3 * timeout_us);
         }
     }
