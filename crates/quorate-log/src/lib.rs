@@ -98,6 +98,9 @@ mod state;
 mod store;
 mod tail;
 mod tear;
+#[cfg(any(test, feature = "testing"))]
+#[doc(hidden)]
+pub mod testing;
 mod vote;
 mod writer;
 

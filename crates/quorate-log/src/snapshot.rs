@@ -336,7 +336,7 @@ fn snapshot_name(sequence: u64) -> String {
     format!("{PREFIX}{sequence:016}{SUFFIX}")
 }
 
-fn sequence_of(name: &str) -> Option<u64> {
+pub(crate) fn sequence_of(name: &str) -> Option<u64> {
     let sequence = name.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?.parse().ok()?;
     (snapshot_name(sequence) == name).then_some(sequence)
 }

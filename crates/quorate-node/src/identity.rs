@@ -178,6 +178,12 @@ fn decode(bytes: &[u8], file: &Path) -> Result<Body, StartError> {
     postcard::from_bytes(body).map_err(|error| corrupt(&format!("its body cannot be read: {error}")))
 }
 
+/// The file with these bytes as it is written again, for fuzzers.
+#[cfg(feature = "testing")]
+pub(crate) fn rewrite(bytes: &[u8], file: &Path) -> Result<Vec<u8>, StartError> {
+    encode(&decode(bytes, file)?).map_err(|error| io_error("write", file, &error))
+}
+
 /// A log without an identity is a lost identity, not a fresh directory: it must not be formatted over.
 fn refuse_orphaned_data(dir: &Path) -> Result<(), StartError> {
     for part in ["log", "snapshots"] {

@@ -68,6 +68,9 @@ mod ask;
 mod builder;
 mod command;
 mod config;
+#[cfg(feature = "testing")]
+#[doc(hidden)]
+pub mod decoders;
 mod error;
 mod forward;
 mod identity;

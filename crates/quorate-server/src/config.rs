@@ -180,16 +180,25 @@ impl Options {
     /// The first thing that is wrong with the file.
     pub fn with_file(self, path: &Path) -> Result<Self, ConfigError> {
         let read = |error| ConfigError::Read { path: path.to_owned(), error };
-        let syntax = |error| ConfigError::Syntax { path: path.to_owned(), error: Box::new(error) };
         let text = std::fs::read_to_string(path).map_err(read)?;
-        let mut table: toml::Table = toml::from_str(&text).map_err(syntax)?;
+        self.with_text(path, &text)
+    }
+
+    /// The same with what the file holds.
+    ///
+    /// # Errors
+    ///
+    /// The first thing that is wrong with the text.
+    pub fn with_text(self, path: &Path, text: &str) -> Result<Self, ConfigError> {
+        let syntax = |error| ConfigError::Syntax { path: path.to_owned(), error: Box::new(error) };
+        let mut table: toml::Table = toml::from_str(text).map_err(syntax)?;
         if let Some(key) = table.keys().find(|key| !NAMES.contains(&key.as_str())) {
             let (path, key) = (path.to_owned(), key.clone());
             let suggestion = closest(&key);
             return Err(ConfigError::UnknownKey { path, key, suggestion });
         }
         // A value of the wrong type is found here, where the parser still knows its line.
-        toml::from_str::<Self>(&text).map_err(syntax)?;
+        toml::from_str::<Self>(text).map_err(syntax)?;
         for (key, value) in toml::Table::try_from(self).unwrap_or_default() {
             if table.insert(key.clone(), value).is_some() {
                 return Err(ConfigError::GivenTwice { path: path.to_owned(), key });

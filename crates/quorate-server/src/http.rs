@@ -6,6 +6,9 @@ mod kv;
 mod listener;
 mod metrics;
 mod query;
+#[cfg(feature = "testing")]
+#[doc(hidden)]
+pub mod testing;
 
 use std::io;
 use std::sync::Arc;

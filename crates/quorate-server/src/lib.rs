@@ -12,4 +12,7 @@ pub mod config;
 #[cfg(feature = "http")]
 pub mod http;
 pub mod machine;
+#[cfg(feature = "testing")]
+#[doc(hidden)]
+pub use http::testing;
 pub mod watch;

@@ -29,10 +29,7 @@ use crate::watch::{Change, WatchError, Watcher};
 const RANGE_LIMIT: usize = 100;
 
 pub(super) async fn get(State(app): State<App>, uri: Uri, headers: HeaderMap) -> Result<Response, ApiError> {
-    let mut params = Params::of(&uri)?;
-    let key = key(&uri, &mut params)?;
-    let stale = params.flag("stale")?;
-    params.finish()?;
+    let (key, stale) = wanted(&uri)?;
     let value = read(&app, stale, |machine| machine.get(&key)).await?;
     let Some(Value { bytes, revision }) = value else {
         return Err(ApiError::new(StatusCode::NOT_FOUND, "not_found", format!("there is no key {key:?}")));
@@ -44,6 +41,15 @@ pub(super) async fn get(State(app): State<App>, uri: Uri, headers: HeaderMap) ->
     };
     response.headers_mut().insert(REVISION_HEADER, HeaderValue::from(revision));
     Ok(response)
+}
+
+/// The key that a request asks for, and whether a stale value will do.
+pub(super) fn wanted(uri: &Uri) -> Result<(String, bool), ApiError> {
+    let mut params = Params::of(uri)?;
+    let key = key(uri, &mut params)?;
+    let stale = params.flag("stale")?;
+    params.finish()?;
+    Ok((key, stale))
 }
 
 pub(super) async fn put(
@@ -71,7 +77,11 @@ pub(super) async fn cas(
     State(app): State<App>,
     body: Result<Json<CasRequest>, JsonRejection>,
 ) -> Result<Json<Written>, ApiError> {
-    let Json(CasRequest { key, expect, value }) = body?;
+    let Json(request) = body?;
+    written(app.node.propose(cas_command(request)?).await?)
+}
+
+pub(super) fn cas_command(CasRequest { key, expect, value }: CasRequest) -> Result<Command, ApiError> {
     check_key(&key)?;
     let expect = Expect::try_from(expect)?;
     let value = value.into_bytes()?;
@@ -79,11 +89,24 @@ pub(super) async fn cas(
     if value.len().max(expected_bytes) > VALUE_BYTES_MAX {
         return Err(ApiError::too_large(value.len().max(expected_bytes), VALUE_BYTES_MAX));
     }
-    written(app.node.propose(Command::Cas { key, expect, value }).await?)
+    Ok(Command::Cas { key, expect, value })
 }
 
 pub(super) async fn range(State(app): State<App>, uri: Uri) -> Result<Json<RangePage>, ApiError> {
-    let mut params = Params::of(&uri)?;
+    let (range, stale) = range_of(&uri)?;
+    let page = read(&app, stale, |machine| machine.range(&range)).await?;
+    let entries = page.entries.into_iter().map(|(key, value)| Pair {
+        key: key.to_string(),
+        value: Blob::from(&*value.bytes),
+        revision: value.revision,
+    });
+    let next = page.next.map(|key| key.to_string());
+    Ok(Json(RangePage { entries: entries.collect(), next, revision: page.revision }))
+}
+
+/// The range that a request asks for, and whether what may be stale will do.
+pub(super) fn range_of(uri: &Uri) -> Result<(Range, bool), ApiError> {
+    let mut params = Params::of(uri)?;
     let stale = params.flag("stale")?;
     let limit =
         params.number("limit")?.map_or(RANGE_LIMIT, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
@@ -100,22 +123,12 @@ pub(super) async fn range(State(app): State<App>, uri: Uri) -> Result<Json<Range
         bytes_max: RANGE_BYTES_MAX,
     };
     params.finish()?;
-    let page = read(&app, stale, |machine| machine.range(&range)).await?;
-    let entries = page.entries.into_iter().map(|(key, value)| Pair {
-        key: key.to_string(),
-        value: Blob::from(&*value.bytes),
-        revision: value.revision,
-    });
-    let next = page.next.map(|key| key.to_string());
-    Ok(Json(RangePage { entries: entries.collect(), next, revision: page.revision }))
+    Ok((range, stale))
 }
 
 /// Server-sent events from a revision on; one of the type `error` comes last.
 pub(super) async fn watch(State(app): State<App>, uri: Uri) -> Result<Response, ApiError> {
-    let mut params = Params::of(&uri)?;
-    let prefix = params.take("prefix").unwrap_or_default();
-    let after = params.number("after")?;
-    params.finish()?;
+    let (prefix, after) = watched(&uri)?;
     let Ok(permit) = app.watches.clone().try_acquire_owned() else {
         return Err(ApiError::overloaded(RETRY_AFTER_MS, "too many watches on this node: try another one"));
     };
@@ -125,6 +138,15 @@ pub(super) async fn watch(State(app): State<App>, uri: Uri) -> Result<Response, 
     // The first bytes go out at once, so that the client knows that it watches.
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     Ok(response)
+}
+
+/// Which keys a request wants to watch, and after which revision.
+pub(super) fn watched(uri: &Uri) -> Result<(String, Option<u64>), ApiError> {
+    let mut params = Params::of(uri)?;
+    let prefix = params.take("prefix").unwrap_or_default();
+    let after = params.number("after")?;
+    params.finish()?;
+    Ok((prefix, after))
 }
 
 fn events(
