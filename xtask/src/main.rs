@@ -4,6 +4,7 @@
 //! found and printed what is wrong, and `Err` when it could not do its work.
 
 mod coverage;
+mod fuzz;
 mod lines;
 mod paths;
 mod repo;
@@ -41,6 +42,11 @@ const COMMANDS: &[Command] = &[
         name: "chaos",
         about: "kill, halt and part real server processes while clients write; `chaos --help` tells how",
         run: chaos,
+    },
+    Command {
+        name: "fuzz",
+        about: "run the fuzz targets with cargo-fuzz; `fuzz --help` tells how",
+        run: fuzz::run,
     },
     Command { name: "lines", about: "count code lines per crate, tests and comments apart", run: lines::run },
 ];

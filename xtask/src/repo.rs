@@ -7,7 +7,7 @@ use std::process::Command;
 use crate::source::Source;
 
 /// Top-level folders that keep their own house: programs beside the workspace.
-const OUTSIDE: &[&str] = &["bench"];
+const OUTSIDE: &[&str] = &["bench", "fuzz"];
 
 /// Endings of the files that are read as text.
 const TEXT_ENDINGS: &[&str] =

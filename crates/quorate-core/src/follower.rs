@@ -190,7 +190,9 @@ impl<L: RaftLeaderId> Replica<L> {
         if !self.follow(now, vote) {
             return Install::HigherVote(Reply { message: self.vote.clone(), after: self.vote_seq });
         }
-        if membership.log_id.as_ref() > Some(last) || last.index == u64::MAX {
+        // One that has a smaller leader can still stand behind the end, or in the place of it.
+        let beyond = |at: &LogId<L::Committed>| at > last || at != last && at.index >= last.index;
+        if membership.log_id.as_ref().is_some_and(beyond) || last.index == u64::MAX {
             return Install::Impossible(
                 "the snapshot ends beyond what a log can hold, or before its membership",
             );

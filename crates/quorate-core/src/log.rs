@@ -120,7 +120,14 @@ impl<C: RaftCommittedLeaderId> Log<C> {
     }
 
     /// The index of the first of `entries` that this log does not hold with the same id.
+    ///
+    /// Of what was purged, only the last can be compared; what stands below it is taken as held.
     pub(crate) fn first_missing(&self, entries: &EntryIds<C>) -> Option<u64> {
+        if let Some(purged) = &self.purged
+            && entries.leader_at(purged.index).is_some_and(|leader_id| *leader_id != purged.leader_id)
+        {
+            return Some(purged.index);
+        }
         let mut index = entries.first_index().max(self.first_index());
         for run in entries.runs() {
             while index <= run.index {

@@ -54,6 +54,12 @@ impl<C: RaftCommittedLeaderId> EntryIds<C> {
         &self.runs
     }
 
+    /// The leader of the entry at `index`, if it is one of these.
+    pub fn leader_at(&self, index: u64) -> Option<&C> {
+        let run = self.runs.iter().find(|run| run.index >= index);
+        run.filter(|_| index >= self.first_index).map(|run| &run.leader_id)
+    }
+
     /// The id of the first entry.
     pub fn first(&self) -> Option<LogId<C>> {
         self.runs.first().map(|run| LogId::new(run.leader_id.clone(), self.first_index))

@@ -13,9 +13,11 @@ use quorate_core::Time;
 use quorate_core::ids::LogId;
 use quorate_core::ids::Vote;
 use quorate_core::ids::leader_id_adv::LeaderId;
+use quorate_core::log::Log;
 use quorate_core::message::Append;
 use quorate_core::message::AppendReply;
 use quorate_core::message::EntryIds;
+use quorate_core::work::Event;
 use quorate_core::work::Write;
 
 type L = LeaderId<u64, u64>;
@@ -78,4 +80,36 @@ fn a_membership_committed_while_an_older_snapshot_is_on_its_way_stays_in_force()
     assert_eq!(*replica.effective_membership(), kept);
     assert_eq!((replica.committed(), replica.applied()), (Some(&id(8)), Some(&id(3))));
     replica.check().unwrap();
+}
+
+/// Found by fuzzing: of the entries up to the purged end only the last is known, and that one was not compared.
+#[test]
+fn an_entry_in_the_place_of_the_last_purged_one_is_a_contradiction() {
+    let log = Log::new(Some(id(5)), []);
+    let stored = Stored { log, applied: Some(id(5)), snapshot: Some(id(5)), ..Stored::default() };
+    let mut replica: Replica<L> = Replica::new(2, Options::default(), stored, NOW, 7);
+    let other = LeaderId { term: 2, node_id: 3 };
+    let mut entries = EntryIds::empty(4);
+    entries.push(id(4)).unwrap();
+    entries.push(LogId::new(other, 5)).unwrap();
+    let vote = Vote { leader_id: other, committed: true };
+    let request = Append { vote, prev: Some(id(3)), entries, memberships: Vec::new(), commit: None };
+    let appended = replica.append(NOW, &request);
+    assert_eq!(appended.reply.message, AppendReply::Conflict);
+    assert!(replica.take_events().contains(&Event::Contradiction(5)));
+    assert_eq!(replica.log().last(), Some(&id(5)));
+    replica.check().unwrap();
+}
+
+/// Found by fuzzing: the smaller leader of the membership hid that it stands behind the snapshot's end.
+#[test]
+fn a_membership_behind_the_end_of_its_snapshot_is_refused_whoever_led() {
+    for index in [7, 8] {
+        let mut replica: Replica<L> = Replica::new(2, Options::default(), Stored::default(), NOW, 7);
+        let other = LeaderId { term: 2, node_id: 3 };
+        let vote = Vote { leader_id: other, committed: true };
+        let held = Placed::new(Some(id(index)), members(&[1, 2, 3]));
+        let refused = replica.install(NOW, &vote, &LogId::new(other, 7), held);
+        assert!(matches!(refused, Install::Impossible(_)), "{refused:?}");
+    }
 }

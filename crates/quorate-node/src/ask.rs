@@ -71,6 +71,59 @@ pub(crate) enum Answer {
     Changed(Result<(), MembershipError>),
     /// The node is a member of this cluster.
     Joined(ClusterId),
-    /// One answer for each of many commands, in their order.
-    Many(Vec<Answer>),
+    /// What became of each of many commands, in their order.
+    Many(Vec<Outcome>),
+}
+
+/// What became of one command of many, by the numbers that [`Answer`] has for it.
+///
+/// Not an answer itself: then a peer could nest answers as deep as it likes, and reading them would run out of stack.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Outcome {
+    /// As in [`Answer`].
+    Elsewhere { leader: Option<(NodeId, Member)>, cause: String },
+    /// As in [`Answer`].
+    Proposed(Result<Bytes, ProposeError>),
+}
+
+impl From<Outcome> for Answer {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Elsewhere { leader, cause } => Self::Elsewhere { leader, cause },
+            Outcome::Proposed(result) => Self::Proposed(result),
+        }
+    }
+}
+
+impl From<Answer> for Outcome {
+    fn from(answer: Answer) -> Self {
+        match answer {
+            Answer::Elsewhere { leader, cause } => Self::Elsewhere { leader, cause },
+            Answer::Proposed(result) => Self::Proposed(result),
+            other => Self::Elsewhere { leader: None, cause: format!("no answer to a proposal: {other:?}") },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::{decode, encode};
+
+    #[test]
+    fn what_became_of_a_command_is_written_the_same_alone_and_among_many() {
+        let elsewhere = Outcome::Elsewhere { leader: None, cause: "not here".to_owned() };
+        for outcome in [elsewhere, Outcome::Proposed(Ok(Bytes::from_static(b"done")))] {
+            let alone = encode(&Answer::from(outcome.clone())).unwrap();
+            assert_eq!(alone, encode(&outcome).unwrap());
+            let many = encode(&Answer::Many(vec![outcome.clone()])).unwrap();
+            assert_eq!(many[2..], alone);
+            assert_eq!(decode::<Answer>(&many), Ok(Answer::Many(vec![outcome])));
+        }
+    }
+
+    #[test]
+    fn answers_within_answers_are_refused() {
+        assert!(decode::<Answer>(&[6, 1].repeat(500_000)).is_err());
+    }
 }

@@ -27,6 +27,11 @@ pub fn identity(bytes: &[u8]) -> Result<Vec<u8>, StartError> {
     identity::rewrite(bytes, Path::new("identity"))
 }
 
+/// The checksum with which an identity file with these bytes ends.
+pub fn checksum(bytes: &[u8]) -> u32 {
+    crc32c::crc32c(bytes)
+}
+
 /// A question of another node, written again.
 ///
 /// # Errors

@@ -12,7 +12,7 @@ use quorate_grpc::Transport;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use crate::ask::{Answer, Ask, Asked};
+use crate::ask::{Answer, Ask, Asked, Outcome};
 use crate::builder::{Builder, millis};
 use crate::command::Command;
 use crate::config::{LogId, NodeConfig, Raft};
@@ -174,7 +174,7 @@ impl<S: StateMachine> Inner<S> {
         match asked.ask {
             Ask::ProposeMany(payloads) => {
                 let answers = payloads.into_iter().map(|payload| self.answer_foreign(payload, within));
-                Answer::Many(join_all(answers).await)
+                Answer::Many(join_all(answers).await.into_iter().map(Outcome::from).collect())
             }
             Ask::Propose(payload) => self.answer_foreign(payload, within).await,
             ask => self.answer(Asked { within, ask }).await,

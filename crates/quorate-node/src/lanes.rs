@@ -126,9 +126,10 @@ async fn deliver(transport: &Transport, id: NodeId, member: &Member, batch: Vec<
     };
     // Whoever does not wait any more is not told.
     match answered.await {
-        Ok(answers) => {
-            batch.into_iter().zip(answers).for_each(|(waiting, answer)| drop(waiting.reply.send(Ok(answer))))
-        }
+        Ok(answers) => batch
+            .into_iter()
+            .zip(answers)
+            .for_each(|(waiting, answer)| drop(waiting.reply.send(Ok(answer.into())))),
         Err(failure) => batch.into_iter().for_each(|waiting| drop(waiting.reply.send(Err(failure.clone())))),
     }
 }
