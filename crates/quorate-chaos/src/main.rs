@@ -146,10 +146,9 @@ fn obey(arguments: &Arguments) -> Result<bool, String> {
     place.disable_cleanup(!well || arguments.keep);
     if !well {
         print(&format!("history, logs and data are kept in {}\n", place.path().display()));
-        print(&format!(
-            "the same again: cargo xtask chaos --seed {} --minutes {}\n",
-            arguments.seed, arguments.minutes
-        ));
+        let mutant = arguments.mutant.map_or(String::new(), |number| format!(" --mutant {number}"));
+        let (seed, minutes) = (arguments.seed, arguments.minutes);
+        print(&format!("the same again: cargo xtask chaos --seed {seed} --minutes {minutes}{mutant}\n"));
     }
     for (what, least) in FLOOR.iter().filter(|_| arguments.floor) {
         let count = tally.sum(what);
