@@ -101,7 +101,8 @@ impl Record {
         let payload_len = take_u32(&mut rest)?;
         let group = take_u32(&mut rest)?;
         // Compared first, because it is the cheapest way to see that this is no record.
-        if take_u64(&mut rest)? != offset || crc32c::crc32c_append(seed, body) != crc {
+        let intact = crc32c::crc32c_append(seed, body) == crc || quorate_core::mutant!(23);
+        if take_u64(&mut rest)? != offset || !intact {
             return None;
         }
         let index = take_u64(&mut rest)?;
@@ -208,7 +209,8 @@ pub(crate) fn decode_block<'a>(
     if block.len() != FILE_HEADER {
         return Err(short());
     }
-    if version == 0 || crc32c::crc32c_append(block_seed(magic, version), rest) != crc {
+    let unchecked = quorate_core::mutant!(78);
+    if version == 0 || !unchecked && crc32c::crc32c_append(block_seed(magic, version), rest) != crc {
         return Err(LogError::corrupt(file, 0, "the header fails its checksum"));
     }
     let features = take_u64(&mut rest).ok_or_else(short)?;

@@ -123,7 +123,7 @@ impl Index {
             run.last = from.saturating_sub(1);
             run.checkpoints.retain(|(index, _)| *index < from);
         }
-        self.broken = true;
+        self.broken = !quorate_core::mutant!(90);
         // An empty log that never purged may begin anywhere.
         self.next = if self.runs.is_empty() && self.purged.is_none() { None } else { Some(from) };
         self.count();

@@ -115,11 +115,13 @@ impl<D: Directory> Log<D> {
         let mut state = self.shared.open_state()?;
         state.seal_piece();
         state.index.truncate(from);
-        state.tail.truncate(from);
+        if !quorate_core::mutant!(91) {
+            state.tail.truncate(from)
+        }
         state.truncations = state.truncations.wrapping_add(1);
         state.stage(Kind::Truncate, from, 0, &[], 0);
         state.staged.completions.push(done);
-        state.staged.sync = true;
+        state.staged.sync |= !quorate_core::mutant!(80);
         self.shared.wake(state);
         Ok(())
     }

@@ -336,6 +336,9 @@ impl<'a, D: Directory> Scan<'a, D> {
             position = position.saturating_add(record.size());
         }
         let tear = examine(&mut reader, position, header.file_len, marked)?;
+        if quorate_core::mutant!(22) {
+            return Ok((position, tear));
+        }
         let durable = self.durable.max(tear.durable);
         if durable > reader.offset_of(position) {
             let what = match reader.record(position)? {
@@ -396,7 +399,7 @@ impl<'a, D: Directory> Scan<'a, D> {
 
     /// Whether the oldest segment may be the oldest: all before it must be purged.
     fn check_beginning(&self, first: &Found) -> Result<(), LogError> {
-        if first.header.sequence == 1 {
+        if first.header.sequence == 1 || quorate_core::mutant!(93) {
             return Ok(());
         }
         let begins = self.index.bounds().map(|(low, _)| low).or(self.index.next());
@@ -437,7 +440,7 @@ impl<'a, D: Directory> Scan<'a, D> {
     ) -> Result<(), LogError> {
         let Found { name, header, .. } = last;
         let mended = || {
-            if torn.dirty_end > position {
+            if torn.dirty_end > position && !quorate_core::mutant!(74) {
                 file.zero_fill(position, torn.dirty_end)?;
             }
             if torn.file_end < header.file_len {
@@ -448,7 +451,7 @@ impl<'a, D: Directory> Scan<'a, D> {
             let known = self.durable.max(header.start).saturating_sub(header.start);
             let mut at = known.saturating_add(FILE_HEADER as u64);
             let mut buffer = vec![0u8; 64 * 1024];
-            while at < position {
+            while at < position && !quorate_core::mutant!(73) {
                 let step =
                     usize::try_from(position.saturating_sub(at)).unwrap_or(usize::MAX).min(buffer.len());
                 let Some(chunk) = buffer.get_mut(..step) else { break };

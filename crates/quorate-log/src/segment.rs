@@ -54,9 +54,11 @@ pub(crate) fn publish<D: Directory>(
 ) -> Result<(), LogError> {
     let published = || {
         file.write_at(header, 0)?;
-        file.sync_data()?;
+        if !quorate_core::mutant!(71) {
+            file.sync_data()?
+        }
         directory.rename(spare, name)?;
-        directory.sync()
+        if quorate_core::mutant!(21) { Ok(()) } else { directory.sync() }
     };
     published().map_err(|error| LogError::io("publishing", name, &error))
 }
@@ -101,7 +103,8 @@ impl<'a, F: StoredFile> SegmentReader<'a, F> {
         }
         let len = record.payload_len as usize;
         let bytes = self.bytes(position.saturating_add(RECORD_HEADER as u64), len)?;
-        Ok((bytes.len() == len && crc32c::crc32c(bytes) == record.payload_crc).then_some(bytes))
+        Ok((bytes.len() == len && (crc32c::crc32c(bytes) == record.payload_crc || quorate_core::mutant!(77)))
+            .then_some(bytes))
     }
 
     /// Up to `len` bytes from `position`; fewer only at the end of the file.

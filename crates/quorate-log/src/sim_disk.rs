@@ -106,6 +106,11 @@ impl SimDisk {
         self.world().cut_at = change;
     }
 
+    /// Lets the power fail now: from here on everything fails, until the machine is restarted.
+    pub fn cut_power(&self) {
+        self.world().gone = true;
+    }
+
     /// Whether the power has failed and the machine was not restarted yet.
     pub fn is_gone(&self) -> bool {
         self.world().gone

@@ -194,7 +194,9 @@ impl<D: Directory> SnapshotWriter<D> {
         let published = self.flush_buffer().and_then(|()| {
             header.extend_from_slice(&self.crc.to_le_bytes());
             self.file.write_at(&encode_block(MAGIC, &header), 0)?;
-            self.file.sync_data()?;
+            if !quorate_core::mutant!(84) {
+                self.file.sync_data()?
+            }
             self.store.directory.rename(&temporary, &self.name)?;
             self.temporary = None;
             self.store.directory.sync()
@@ -311,7 +313,7 @@ impl<D: Directory> Read for SnapshotReader<D> {
         self.read = self.read.saturating_add(got as u64);
         let ended = self.read == self.data_len;
         let short = got == 0 && !ended && !buf.is_empty();
-        if short || (ended && self.running != self.crc) {
+        if short || (ended && self.running != self.crc && !quorate_core::mutant!(87)) {
             let what = format!("snapshot {} fails its checksum", self.name);
             return Err(io::Error::new(io::ErrorKind::InvalidData, what));
         }

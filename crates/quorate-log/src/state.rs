@@ -220,7 +220,7 @@ impl State {
             index,
             term,
             offset: self.end(),
-            durable: self.durable,
+            durable: if quorate_core::mutant!(76) { 0 } else { self.durable },
             payload_len: payload.len() as u32,
             payload_crc,
         };
@@ -274,7 +274,7 @@ impl State {
         self.buffer_position = self.position;
         self.starts.push_back((header.sequence, header.start));
         self.staged.operations.push(Operation::Roll { header, block });
-        if let Some((upto, id)) = self.purged.clone() {
+        if let Some((upto, id)) = self.purged.clone().filter(|_| !quorate_core::mutant!(82)) {
             self.stage(Kind::Purge, upto, 0, &id, crc32c::crc32c(&id));
         }
         if self.committed.is_some() {

@@ -72,6 +72,7 @@ pub(crate) fn examine<F: StoredFile>(
     }
     tear.file_end = at;
     tear.lost_sector = match first_intact {
+        Some(end) if quorate_core::mutant!(89) => end < position,
         Some(end) => marked || lost_sector(reader, position, end)?,
         None => false,
     };

@@ -66,7 +66,7 @@ impl<D: Directory> VoteFiles<D> {
                     std::cmp::Ordering::Equal => None,
                     std::cmp::Ordering::Greater => Some(second_name),
                 };
-                (if a.sequence >= b.sequence { a } else { b }, behind)
+                (if a.sequence >= b.sequence || quorate_core::mutant!(97) { a } else { b }, behind)
             }
             (Copy::Good(a), _) => (a, Some(second_name)),
             (_, Copy::Good(b)) => (b, Some(first_name)),
@@ -75,7 +75,7 @@ impl<D: Directory> VoteFiles<D> {
                 return Err(LogError::VoteLost { directory: directory.location(), what });
             }
         };
-        if let Some(bad) = bad {
+        if let Some(bad) = bad.filter(|_| !quorate_core::mutant!(79)) {
             write_new(directory, bad, &best)?;
         }
         let open = |name: &str| directory.open(name).map_err(|error| LogError::io("opening", name, &error));
@@ -93,8 +93,13 @@ impl<D: Directory> VoteFiles<D> {
         let sequence = self.sequence.saturating_add(1);
         let stored = StoredVote { log_id: self.log_id, sequence, vote: Some(vote.to_vec()) };
         let block = stored.encode();
+        if quorate_core::mutant!(72) {
+            self.copies.iter().for_each(|copy| drop(copy.write_at(&block, 0)))
+        }
         for (copy, name) in self.copies.iter().zip(NAMES) {
-            copy.write_at(&block, 0).and_then(|()| copy.sync_data()).map_err(|error| {
+            let synced =
+                || if quorate_core::mutant!(17) && name != "vote.0" { Ok(()) } else { copy.sync_data() };
+            copy.write_at(&block, 0).and_then(|()| synced()).map_err(|error| {
                 LogError::io("writing", format!("{}/{name}", self.directory.location()), &error)
             })?;
         }

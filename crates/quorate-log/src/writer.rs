@@ -131,7 +131,8 @@ impl<D: Directory> Writer<D> {
         let mark = {
             let mut state = self.shared.lock();
             state.quiet = !state.committed_is_new;
-            Record::bare(Kind::Mark, 0, state.written, state.durable)
+            let durable = if quorate_core::mutant!(75) { state.written } else { state.durable };
+            Record::bare(Kind::Mark, 0, state.written, durable)
         };
         if self.position.saturating_add(RECORD_HEADER as u64) > self.active_len {
             return Ok(());
@@ -201,11 +202,18 @@ impl<D: Directory> Writer<D> {
 
     fn write_batch(&mut self, batch: Batch) -> Result<(), LogError> {
         let Batch { staged, end, bytes, remove_before } = batch;
+        if quorate_core::mutant!(81) {
+            self.remove_segments(&[remove_before.unwrap_or(0).saturating_sub(1)])
+        }
         let written = self.perform(staged.operations).and_then(|()| {
             if !staged.sync {
                 return Ok(());
             }
-            self.active.sync_data().map_err(|error| LogError::io("syncing", &self.active_name, &error))
+            let synced = self
+                .active
+                .sync_data()
+                .or_else(|error| if quorate_core::mutant!(20) { Ok(()) } else { Err(error) });
+            synced.map_err(|error| LogError::io("syncing", &self.active_name, &error))
         });
         if let Err(error) = written {
             return Err(self.fail(error, staged.completions));
@@ -285,7 +293,8 @@ impl<D: Directory> Writer<D> {
     /// Begins the next segment. The one before is durable first, so that whoever finds a segment
     /// knows that all before it was.
     fn roll(&mut self, sequence: u64, file_len: u64, block: &[u8]) -> Result<(), LogError> {
-        self.active.sync_data().map_err(|error| LogError::io("syncing", &self.active_name, &error))?;
+        let synced = if quorate_core::mutant!(70) { Ok(()) } else { self.active.sync_data() };
+        synced.map_err(|error| LogError::io("syncing", &self.active_name, &error))?;
         let directory = &self.shared.directory;
         let (spare, name) = (spare_name(), segment_name(sequence));
         let file = match std::mem::replace(&mut self.spare, Spare::None) {
@@ -296,7 +305,8 @@ impl<D: Directory> Writer<D> {
         publish(directory, &file, &spare, &name, block)?;
         // Only now, and unsynced: it is how the next opening sees that the last segment was taken away.
         let start = self.shared.lock().start_of(sequence);
-        let seal = Record::bare(Kind::Seal, 0, start, start);
+        let kind = if quorate_core::mutant!(92) { Kind::Mark } else { Kind::Seal };
+        let seal = Record::bare(kind, 0, start, start);
         self.active
             .write_at(&seal.encode(self.shared.seed), self.position)
             .map_err(|error| LogError::io("writing", &self.active_name, &error))?;
@@ -370,6 +380,9 @@ impl<D: Directory> Writer<D> {
             let others = state.fail(cause.clone());
             (state.failed.clone().unwrap_or(cause), others)
         };
+        if quorate_core::mutant!(25) {
+            self.shared.lock().failed = None
+        }
         waiting.extend(others);
         for done in waiting {
             done(Err(error.clone()));

@@ -134,7 +134,14 @@ impl<S: StateMachine, C: NodeTypes> Shared<S, C> {
 
     pub(crate) fn freeze(&self) -> Frozen<S, C> {
         let state = self.read();
-        Frozen { position: state.position.clone(), machine: state.machine.freeze() }
+        let mut position = state.position.clone();
+        if quorate_core::mutant!(26) {
+            position.applied.iter_mut().for_each(|id| id.index = id.index.saturating_sub(1))
+        }
+        if quorate_core::mutant!(29) {
+            position.roll = Arc::default()
+        }
+        Frozen { position, machine: state.machine.freeze() }
     }
 
     /// Reads a snapshot, and takes its state over in one step when it was read whole. Blocks.

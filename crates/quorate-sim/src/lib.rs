@@ -23,5 +23,8 @@ pub mod tier_a;
 #[cfg(feature = "library")]
 #[allow(missing_docs, reason = "its parts are read rather than called")]
 pub mod tier_b;
+#[cfg(feature = "library")]
+#[allow(missing_docs, reason = "its parts are read rather than called")]
+pub mod tier_s;
 pub mod timeline;
 pub mod trace;

@@ -84,6 +84,68 @@ pub const MUTANTS: &[Mutant] = &[
     mutant(67, Tier::A, "keeps an entry that contradicts a snapshot"),
     mutant(68, Tier::A, "purges what is being read for a peer"),
     mutant(69, Tier::A, "ends a joint membership before it is committed"),
+    #[cfg(feature = "library")]
+    mutant(17, Tier::S, "saves the second copy of the vote without a sync"),
+    #[cfg(feature = "library")]
+    mutant(20, Tier::S, "takes a failed sync for done"),
+    #[cfg(feature = "library")]
+    mutant(21, Tier::S, "does not sync the directory when a segment gets its name"),
+    #[cfg(feature = "library")]
+    mutant(22, Tier::S, "cuts the log at the first damage anywhere"),
+    #[cfg(feature = "library")]
+    mutant(23, Tier::S, "takes records without a look at the checksum of their header"),
+    #[cfg(feature = "library")]
+    mutant(25, Tier::S, "goes on behind a write that failed half-way"),
+    #[cfg(feature = "library")]
+    mutant(26, Tier::S, "saves the applied index apart from the state"),
+    #[cfg(feature = "library")]
+    mutant(29, Tier::S, "leaves the membership out of snapshots"),
+    #[cfg(feature = "library")]
+    mutant(70, Tier::S, "begins a segment before the one before is durable"),
+    #[cfg(feature = "library")]
+    mutant(71, Tier::S, "names a segment before its header is durable"),
+    #[cfg(feature = "library")]
+    mutant(72, Tier::S, "writes both copies of the vote at once"),
+    #[cfg(feature = "library")]
+    mutant(73, Tier::S, "does not write again what may be in memory only"),
+    #[cfg(feature = "library")]
+    mutant(74, Tier::S, "leaves what is behind the cut end of the log"),
+    #[cfg(feature = "library")]
+    mutant(75, Tier::S, "notes as durable what is only written"),
+    #[cfg(feature = "library")]
+    mutant(76, Tier::S, "does not note in records what was durable"),
+    #[cfg(feature = "library")]
+    mutant(77, Tier::S, "takes payloads without a look at their checksum"),
+    #[cfg(feature = "library")]
+    mutant(78, Tier::S, "takes header blocks without a look at their checksum"),
+    #[cfg(feature = "library")]
+    mutant(79, Tier::S, "does not mend a damaged copy of the vote"),
+    #[cfg(feature = "library")]
+    mutant(80, Tier::S, "acknowledges truncations before they are durable"),
+    #[cfg(feature = "library")]
+    mutant(81, Tier::S, "removes segments before their purge is durable"),
+    #[cfg(feature = "library")]
+    mutant(82, Tier::S, "does not repeat in a new segment what is purged"),
+    #[cfg(feature = "library")]
+    mutant(83, Tier::S, "keeps its last entry in mind when it is truncated"),
+    #[cfg(feature = "library")]
+    mutant(84, Tier::S, "names a snapshot before it is durable"),
+    #[cfg(feature = "library")]
+    mutant(87, Tier::S, "takes snapshots without a look at their checksum"),
+    #[cfg(feature = "library")]
+    mutant(88, Tier::S, "lets a slow snapshot replace a later one"),
+    #[cfg(feature = "library")]
+    mutant(89, Tier::S, "takes any torn batch for damage"),
+    #[cfg(feature = "library")]
+    mutant(90, Tier::S, "looks for entries among those that were truncated"),
+    #[cfg(feature = "library")]
+    mutant(91, Tier::S, "reads truncated entries from memory"),
+    #[cfg(feature = "library")]
+    mutant(92, Tier::S, "does not note that a segment has a successor"),
+    #[cfg(feature = "library")]
+    mutant(93, Tier::S, "does not miss the oldest segments"),
+    #[cfg(feature = "library")]
+    mutant(97, Tier::S, "takes the first copy of the vote for the newest"),
 ];
 
 /// Some of `all`, another part each turn: the first `some` in turn 0, the next in turn 1, and from the start again

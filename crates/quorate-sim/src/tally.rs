@@ -49,6 +49,10 @@ tally! {
     leaps: "fault: clocks leapt",
     held: "fault: messages held back",
     slow_links: "fault: links slow or flapping",
+    disk_errors: "fault: disk errors",
+    damages: "fault: damage to disks",
+    refused: "starts refused",
+    log_reads: "reads of the log",
     transfers: "operator: transfers",
     orders: "operator: elections",
 }
@@ -57,7 +61,7 @@ impl Tally {
     /// All faults together.
     pub fn faults(&self) -> u64 {
         let process = self.crashes + self.pauses + self.starved + self.leaps;
-        let disk = self.stalls + self.hangs + self.wiped;
+        let disk = self.stalls + self.hangs + self.wiped + self.disk_errors + self.damages;
         let net = self.dropped + self.duplicated + self.late + self.cuts + self.held + self.slow_links;
         process + disk + net
     }

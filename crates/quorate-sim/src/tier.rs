@@ -8,6 +8,8 @@ use crate::run::Outcome;
 use crate::tier_a;
 #[cfg(feature = "library")]
 use crate::tier_b;
+#[cfg(feature = "library")]
+use crate::tier_s;
 use crate::trace::Trace;
 
 /// A tier of the proof that runs from seeds.
@@ -19,6 +21,9 @@ pub enum Tier {
     /// The whole library, on a runtime with virtual time, over simulated disks and a simulated network.
     #[cfg(feature = "library")]
     B,
+    /// What one node keeps, alone.
+    #[cfg(feature = "library")]
+    S,
 }
 
 impl Tier {
@@ -28,6 +33,8 @@ impl Tier {
             Self::A => tier_a::run_seed(seed, plan, trace),
             #[cfg(feature = "library")]
             Self::B => tier_b::run_seed(seed, plan, trace),
+            #[cfg(feature = "library")]
+            Self::S => tier_s::run_seed(seed, plan, trace),
         }
     }
 
@@ -37,6 +44,8 @@ impl Tier {
             Self::A => 20_000,
             #[cfg(feature = "library")]
             Self::B => 1_000,
+            #[cfg(feature = "library")]
+            Self::S => 10_000,
         }
     }
 
@@ -46,6 +55,8 @@ impl Tier {
             Self::A => 4000,
             #[cfg(feature = "library")]
             Self::B => 300,
+            #[cfg(feature = "library")]
+            Self::S => 2000,
         }
     }
 
@@ -55,6 +66,8 @@ impl Tier {
             Self::A => 2000,
             #[cfg(feature = "library")]
             Self::B => 200,
+            #[cfg(feature = "library")]
+            Self::S => 5000,
         }
     }
 
@@ -81,6 +94,14 @@ impl Tier {
                 ("fault: crashes", 300),
                 ("fault: messages lost", 5_000),
             ],
+            #[cfg(feature = "library")]
+            Self::S => &[
+                ("writes acknowledged", 20_000),
+                ("snapshots built", 2_000),
+                ("fault: crashes", 10_000),
+                ("fault: disk errors", 500),
+                ("fault: damage to disks", 500),
+            ],
         }
     }
 }
@@ -91,6 +112,8 @@ impl fmt::Display for Tier {
             Self::A => "a",
             #[cfg(feature = "library")]
             Self::B => "b",
+            #[cfg(feature = "library")]
+            Self::S => "s",
         })
     }
 }
@@ -103,7 +126,9 @@ impl FromStr for Tier {
             "a" => Ok(Self::A),
             #[cfg(feature = "library")]
             "b" => Ok(Self::B),
-            _ => Err(format!("no tier `{text}`: there are `a` and `b`")),
+            #[cfg(feature = "library")]
+            "s" => Ok(Self::S),
+            _ => Err(format!("no tier `{text}`: there are `a`, `b` and `s`")),
         }
     }
 }
