@@ -39,10 +39,15 @@ impl Refused {
     /// Whether the disk was at fault for the moment only, so that another attempt may succeed.
     pub fn is_passing(&self) -> bool {
         match self {
-            Self::Log(error) => matches!(error, LogError::Io { .. } | LogError::NoSpace { .. }),
+            Self::Log(error) => {
+                matches!(error, LogError::Io { .. } | LogError::NoSpace { .. } | LogError::Failed { .. })
+            }
             Self::Snapshots(error) => {
                 let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<LogError>());
-                matches!(inner, Some(LogError::Io { .. } | LogError::NoSpace { .. }) | None)
+                matches!(
+                    inner,
+                    Some(LogError::Io { .. } | LogError::NoSpace { .. } | LogError::Failed { .. }) | None
+                )
             }
         }
     }
