@@ -244,7 +244,7 @@ async fn round(
 /// What all servers of a run are started with: small limits, so that there is something to see.
 fn flags(seed: u64) -> Vec<String> {
     let mut dice = Dice(seed);
-    let heartbeat = 40 + dice.below(60);
+    let heartbeat = 60 + dice.below(60);
     let election = heartbeat * (5 + dice.below(6));
     let every = plan::one_of(&mut dice, &[100, 500, 3000]);
     let keep = plan::one_of(&mut dice, &[0, 50, 1000]);
