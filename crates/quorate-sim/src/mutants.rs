@@ -55,6 +55,8 @@ pub const MUTANTS: &[Mutant] = &[
     mutant(36, Tier::A, "lets a voter come back without its disk"),
     mutant(37, Tier::A, "forgets the drift of clocks in its lease"),
     mutant(38, Tier::A, "reads without asking a quorum"),
+    #[cfg(feature = "library")]
+    mutant(40, Tier::B, "tells a client that a write was not made which may be"),
     mutant(41, Tier::A, "never sends again what a peer did not answer"),
     mutant(42, Tier::A, "does not wait anew when it hears its leader"),
     mutant(43, Tier::A, "changes members before it has committed anything"),
@@ -146,6 +148,22 @@ pub const MUTANTS: &[Mutant] = &[
     mutant(93, Tier::S, "does not miss the oldest segments"),
     #[cfg(feature = "library")]
     mutant(97, Tier::S, "takes the first copy of the vote for the newest"),
+    #[cfg(feature = "library")]
+    mutant(100, Tier::B, "says that entries are applied before they are"),
+    #[cfg(feature = "library")]
+    mutant(101, Tier::B, "takes the flush of a write for that of the next one"),
+    #[cfg(feature = "library")]
+    mutant(105, Tier::B, "waits for ever for the answer to a heartbeat"),
+    #[cfg(feature = "library")]
+    mutant(108, Tier::B, "answers a stream of appends before they are durable"),
+    #[cfg(feature = "library")]
+    mutant(109, Tier::B, "answers a candidate before the vote is durable"),
+    #[cfg(feature = "library")]
+    mutant(110, Tier::B, "reads before it has applied what a read must see"),
+    #[cfg(feature = "library")]
+    mutant(111, Tier::B, "starts without the vote that it saved"),
+    #[cfg(feature = "library")]
+    mutant(113, Tier::B, "answers the client of an entry that another one replaced"),
 ];
 
 /// Some of `all`, another part each turn: the first `some` in turn 0, the next in turn 1, and from the start again

@@ -53,6 +53,10 @@ tally! {
     damages: "fault: damage to disks",
     refused: "starts refused",
     log_reads: "reads of the log",
+    power_cuts: "fault: power cuts amid what a disk does",
+    full_disks: "fault: full disks",
+    corrupted: "fault: messages corrupted",
+    unanswered: "fault: calls and connections never answered",
     transfers: "operator: transfers",
     orders: "operator: elections",
 }
@@ -61,9 +65,10 @@ impl Tally {
     /// All faults together.
     pub fn faults(&self) -> u64 {
         let process = self.crashes + self.pauses + self.starved + self.leaps;
-        let disk = self.stalls + self.hangs + self.wiped + self.disk_errors + self.damages;
+        let failing = self.disk_errors + self.damages + self.full_disks + self.power_cuts;
+        let disk = self.stalls + self.hangs + self.wiped + failing;
         let net = self.dropped + self.duplicated + self.late + self.cuts + self.held + self.slow_links;
-        process + disk + net
+        process + disk + net + self.corrupted + self.unanswered
     }
 
     /// Every operation of a client whose outcome was checked.

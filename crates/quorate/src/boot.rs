@@ -164,12 +164,12 @@ where
     async fn vote(&self, reader: &mut LS::LogReader) -> Result<VoteOf<C>, StorageError<C>> {
         let saved = reader.read_vote().await.sto_res(|| (ErrorSubject::Vote, ErrorVerb::Read))?;
         match (saved, &self.id) {
-            (Some(vote), _) => Ok(vote),
-            (None, Some(id)) => {
+            (Some(vote), _) if !quorate_core::mutant!(111) => Ok(vote),
+            (_, Some(id)) => {
                 let leader_id = C::LeaderId::new_with_default_term(id.clone());
                 Ok(VoteOf::<C>::from_leader_id(leader_id, false))
             }
-            (None, None) => {
+            (_, None) => {
                 let text = "no vote is saved and whose stores these are is not known: call `with_id`";
                 Err(StorageError::read_vote(C::err_from_string(text)))
             }

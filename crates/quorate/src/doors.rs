@@ -116,7 +116,7 @@ where
         host.counting.message(RaftMsgName::RequestVote);
         let request = vote_request_of(rpc);
         let Reply { message, after } = step(host, |state, now| state.replica.vote_request(now, &request))?;
-        host.flushed(after).await.map_err(RaftError::Fatal)?;
+        host.flushed(if quorate_core::mutant!(109) { 0 } else { after }).await.map_err(RaftError::Fatal)?;
         Ok(vote_response_of(message))
     }
 
@@ -298,7 +298,7 @@ async fn answer_when_durable<C: RaftTypeConfig>(
     accepted: Result<Reply<AppendReply<C::LeaderId>>, Fatal<C>>,
 ) -> Result<StreamAppendResult<C>, Fatal<C>> {
     let Reply { message, after } = accepted?;
-    host.flushed(after).await?;
+    host.flushed(if quorate_core::mutant!(108) { 0 } else { after }).await?;
     Ok(match message {
         AppendReply::Success(matched) => Ok(matched),
         AppendReply::HigherVote(vote) => Err(StreamAppendError::HigherVote(vote_of::<C>(vote))),

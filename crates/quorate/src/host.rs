@@ -377,7 +377,10 @@ impl<C: RaftTypeConfig> Host<C> {
         }
         for client in discarded {
             self.counting.command(CommandName::Respond);
-            client.on_complete(Err(ClientWriteError::LogEntryDiscarded(forward.clone())));
+            let untouched =
+                quorate_core::mutant!(40).then(|| ClientWriteError::ForwardToLeader(forward.clone()));
+            let outcome = untouched.unwrap_or_else(|| ClientWriteError::LogEntryDiscarded(forward.clone()));
+            client.on_complete(Err(outcome));
         }
     }
 
@@ -521,6 +524,7 @@ impl<C: RaftTypeConfig> State<C> {
         let mut discarded = Vec::new();
         for event in events {
             match event {
+                Event::Truncated(_) if quorate_core::mutant!(113) => {}
                 Event::Truncated(index) => discarded.append(&mut self.clients.take_from(*index)),
                 // The next leader ends the joint configuration, if it is committed at all.
                 Event::SteppedDown(_) => {

@@ -21,6 +21,7 @@ use crate::tier_b::node;
 use crate::tier_b::node::Boot;
 use crate::tier_b::node::Booted;
 use crate::tier_b::node::Outcome;
+use crate::tier_b::node::Pace;
 use crate::tier_b::observer::Watch;
 use crate::tier_b::server::Power;
 use crate::tier_b::types::Raft;
@@ -38,16 +39,13 @@ pub struct Machine<C: Types> {
     pub id: u64,
     pub disk: SimDisk,
     pub power: Power,
-    /// How long its disk takes for a write, at most.
-    pub disk_ns: u64,
+    pub pace: Pace,
     /// What runs on it, if it is up.
     pub running: Option<Outcome<C>>,
     /// What its next start makes of writes that were not synced.
     pub cut: PowerCut,
-    /// It may refuse to start, or stop by itself: its disk was spoiled.
-    pub spoiled: bool,
-    /// It refused to start: lost for good.
-    pub lost: Option<String>,
+    /// It may stop by itself, or not start: its disk fails or is full now and then.
+    pub failing: bool,
     pub paused: bool,
 }
 
@@ -60,6 +58,8 @@ pub struct Cluster<C: Types> {
     pub log: Options,
     pub machines: BTreeMap<u64, Machine<C>>,
     pub trace: Option<Trace>,
+    /// How long a state machine may take to begin with a batch.
+    pub slow_ns: u64,
     pub crashes: u64,
     pub stops: u64,
 }
@@ -102,11 +102,10 @@ impl<C: Types> Cluster<C> {
             id,
             disk,
             power,
-            disk_ns,
+            pace: Pace::new(disk_ns),
             running: None,
             cut: PowerCut::LoseAll,
-            spoiled: false,
-            lost: None,
+            failing: false,
             paused: false,
         };
         self.machines.insert(id, machine);
@@ -143,13 +142,15 @@ impl<C: Types> Cluster<C> {
         let (config, log, net, watch) =
             (self.config.clone(), self.log.clone(), self.net.clone(), self.watch.clone());
         let machine = self.machine(id);
-        if machine.running.is_some() || machine.lost.is_some() {
+        if machine.running.is_some() {
             return;
         }
         machine.disk.restart(machine.cut);
         machine.power.restore();
-        let (disk, power, disk_ns) = (machine.disk.clone(), machine.power.clone(), machine.disk_ns);
-        machine.running = Some(node::start(Boot { id, config, log, disk, power, disk_ns, net, watch }));
+        let (disk, power, pace) = (machine.disk.clone(), machine.power.clone(), machine.pace.clone());
+        let slow_ns = self.slow_ns;
+        let machine = self.machine(id);
+        machine.running = Some(node::start(Boot { id, config, log, disk, power, pace, slow_ns, net, watch }));
         self.say(Some(id), || format!("{id} starts"));
     }
 
@@ -235,13 +236,12 @@ impl<C: Types> Cluster<C> {
             };
             let Some((refused, why)) = ended else { continue };
             drop(running);
-            assert!(self.machine(id).spoiled, "I20: node {id} stopped: {why}");
+            let what = if refused { "refuses to start" } else { "stopped" };
+            let machine = self.machine(id);
+            assert!(machine.failing, "I20: node {id} {what}: {why}");
             self.stops += 1;
-            self.say(Some(id), || format!("{id} stopped: {why}"));
+            self.say(Some(id), || format!("{id} {what}: {why}"));
             self.crash(id, PowerCut::KeepAll);
-            if refused {
-                self.machine(id).lost = Some(why);
-            }
         }
     }
 

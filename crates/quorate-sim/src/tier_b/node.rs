@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use quorate::Config;
@@ -34,6 +36,43 @@ use crate::tier_b::watched::WatchedLog;
 use crate::tier_b::watched::WatchedMachine;
 use crate::tier_b::world;
 
+/// How fast a disk is; clones tell of the same one.
+#[derive(Clone)]
+pub struct Pace(Arc<AtomicU64>);
+
+/// The pace of a disk that hangs.
+const HANGS: u64 = u64::MAX;
+/// How often it is looked whether a disk hangs still.
+const HANG_LOOK: Duration = Duration::from_millis(20);
+
+impl Pace {
+    /// A write takes up to so long.
+    pub fn new(write_ns: u64) -> Self {
+        Self(Arc::new(AtomicU64::new(write_ns)))
+    }
+
+    pub fn set(&self, write_ns: u64) {
+        self.0.store(write_ns, Ordering::Relaxed);
+    }
+
+    /// Nothing that is written from now on gets to its end.
+    pub fn stop(&self) {
+        self.set(HANGS);
+    }
+
+    fn write_ns(&self) -> u64 {
+        let pace = self.0.load(Ordering::Relaxed);
+        if pace == HANGS { 1 } else { pace.max(1) }
+    }
+
+    /// Waits as long as the disk hangs.
+    async fn hang(&self) {
+        while self.0.load(Ordering::Relaxed) == HANGS {
+            SimRuntime::sleep(HANG_LOOK).await;
+        }
+    }
+}
+
 /// What a start came to.
 pub enum Booted<C: Types> {
     Starting,
@@ -50,8 +89,9 @@ pub struct Boot<C: Types> {
     pub log: Options,
     pub disk: SimDisk,
     pub power: Power,
-    /// How long its disk takes for a write, at most.
-    pub disk_ns: u64,
+    pub pace: Pace,
+    /// How long its state machine may take to begin with a batch.
+    pub slow_ns: u64,
     pub net: Net<C>,
     pub watch: Watch<C>,
 }
@@ -74,17 +114,17 @@ pub fn start<C: Types>(boot: Boot<C>) -> Outcome<C> {
 }
 
 async fn open<C: Types>(boot: Boot<C>) -> Result<Raft<C>, String> {
-    let Boot { id, config, log, disk, power, disk_ns, net, watch } = boot;
+    let Boot { id, config, log, disk, power, pace, slow_ns, net, watch } = boot;
     let opened = LogStore::<C, Postcard, SimDisk>::stepped(disk.clone(), log);
     let (mut log, writer) = opened.map_err(|error| error.to_string())?;
-    world::spawn(write(writer, disk_ns));
+    world::spawn(write(writer, pace));
     let snapshots = Snapshots::<C>::open(disk).map_err(|error| error.to_string())?;
     let snapshots = Arc::new(snapshots);
     check(id, &mut log, &watch).await.map_err(|error| error.to_string())?;
     let shared: Arc<Shared<C>> = Shared::new(KeyValue::default());
     let machine: Machine<C> = Machine::new(shared.clone(), snapshots.clone());
-    let machine = WatchedMachine { node: id, machine, watch: watch.clone() };
-    let store = WatchedLog { node: id, log, watch: watch.clone() };
+    let machine = WatchedMachine { node: id, machine, slow_ns, watch: watch.clone() };
+    let store = WatchedLog { node: id, log, watch: watch.clone(), pending: Arc::default() };
     let factory = Factory { id, net: net.clone(), snapshots: snapshots.clone(), watch: watch.clone() };
     let raft = quorate::Raft::new(id, config, factory, store, machine).await.map_err(|e| e.to_string())?;
     net.connect(id, Server { id, raft: raft.clone(), shared, snapshots, watch, power });
@@ -107,12 +147,13 @@ async fn check<C: Types>(
 }
 
 /// Steps the writer whenever there is work, each step some time after.
-async fn write(mut writer: Writer<SimDisk>, disk_ns: u64) {
+async fn write(mut writer: Writer<SimDisk>, pace: Pace) {
     let work = Arc::new(Notify::new());
     let raised = work.clone();
     writer.on_work(move || raised.notify_one());
     loop {
-        SimRuntime::sleep(Duration::from_nanos(world::below(disk_ns))).await;
+        SimRuntime::sleep(Duration::from_nanos(world::below(pace.write_ns()))).await;
+        pace.hang().await;
         match writer.step() {
             Err(_) => return,
             Ok(true) => continue,

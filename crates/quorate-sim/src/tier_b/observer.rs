@@ -44,7 +44,10 @@ struct Observer<C: Types> {
     applied: BTreeMap<u64, Option<u64>>,
     /// I17: the checksum of the snapshot at each index.
     images: BTreeMap<u64, u32>,
-    acknowledged: Option<LogId<C>>,
+    /// I7: how far the snapshots of each node reach that have taken the place of its log.
+    covered: BTreeMap<u64, u64>,
+    /// I7: the voters, where they never change.
+    voters: BTreeSet<u64>,
     violation: Option<String>,
     tally: SeenTally,
 }
@@ -72,7 +75,8 @@ impl<C: Types> Default for Watch<C> {
             leaders: BTreeMap::new(),
             applied: BTreeMap::new(),
             images: BTreeMap::new(),
-            acknowledged: None,
+            covered: BTreeMap::new(),
+            voters: BTreeSet::new(),
             violation: None,
             tally: SeenTally::default(),
         })))
@@ -100,8 +104,9 @@ impl<C: Types> Watch<C> {
         self.lock().violation.clone()
     }
 
-    pub fn violate(&self, text: String) {
-        self.lock().violation.get_or_insert(text);
+    /// These are the voters, and will be.
+    pub fn set_voters(&self, voters: BTreeSet<u64>) {
+        self.lock().voters = voters;
     }
 
     pub fn tally(&self) -> SeenTally {
@@ -154,6 +159,8 @@ impl<C: Types> Watch<C> {
                 has.get(index)
             )
         });
+        // What is found is made durable before it counts for anything, known to be flushed before or not.
+        *durable = has.clone();
         if let Some(text) = lost {
             observer.violation.get_or_insert(text);
         }
@@ -198,6 +205,8 @@ impl<C: Types> Watch<C> {
         observer.tally.purged += 1;
         let durable = observer.durable.entry(node).or_default();
         *durable = durable.split_off(&(upto + 1));
+        let covered = observer.covered.entry(node).or_default();
+        *covered = upto.max(*covered);
     }
 
     /// I5, I10: every node applies the same entries, one after the other.
@@ -238,6 +247,8 @@ impl<C: Types> Watch<C> {
             observer.violation.get_or_insert(text);
         }
         *applied = Some(last.index);
+        let covered = observer.covered.entry(node).or_default();
+        *covered = last.index.max(*covered);
         if observer.canon.get(&last.index).is_none_or(|(canon, _)| canon != last) {
             let text = format!("I17: node {node} installs a snapshot of {last}, which nobody applied");
             observer.violation.get_or_insert(text);
@@ -286,24 +297,15 @@ impl<C: Types> Watch<C> {
             let text = format!("I13: a client is told that {log_id} is done, which nobody applied");
             observer.violation.get_or_insert(text);
         }
-        let newest = observer.acknowledged.take().max(Some(log_id.clone()));
-        observer.acknowledged = newest;
-    }
-
-    /// I7: a quorum of these voter sets has all that was acknowledged on its disks.
-    pub fn check_quorums(&self, voters: &[BTreeSet<u64>], covered: impl Fn(u64) -> Option<u64>) {
-        let mut observer = self.lock();
-        let Some(newest) = observer.acknowledged.clone() else { return };
-        for set in voters {
-            let having = set.iter().filter(|id| {
-                let durable = observer.durable.get(id).and_then(|durable| durable.get(&newest.index));
-                durable == Some(&newest) || covered(**id) >= Some(newest.index)
-            });
-            let (having, all) = (having.count(), set.len());
-            if having <= all / 2 {
-                let text = format!("I7: {newest} was acknowledged and is on {having} disks of {all}");
-                observer.violation.get_or_insert(text);
-            }
+        // I7: a quorum has it on its disks, or in a snapshot there.
+        let having = observer.voters.iter().filter(|id| {
+            let entry = observer.durable.get(id).and_then(|durable| durable.get(&log_id.index));
+            entry == Some(log_id) || observer.covered.get(id) >= Some(&log_id.index)
+        });
+        let (having, all) = (having.count(), observer.voters.len());
+        if all > 0 && having <= all / 2 {
+            let text = format!("I7: {log_id} is acknowledged, and is on {having} disks of {all}");
+            observer.violation.get_or_insert(text);
         }
     }
 }

@@ -30,6 +30,8 @@ pub struct Settings {
     pub habits: Habits,
     /// How long a disk takes for a write, at most.
     pub disk_ns: u64,
+    /// How long a state machine may take to begin with a batch.
+    pub slow_ns: u64,
     pub parts_bytes: usize,
     pub drift_ppm_max: u64,
 }
@@ -51,6 +53,11 @@ pub struct Faults {
     pub elect: u64,
     pub snapshot: u64,
     pub purge: u64,
+    /// A write or a sync fails.
+    pub disk_error: u64,
+    pub disk_full: u64,
+    pub disk_slow: u64,
+    pub disk_hang: u64,
 }
 
 /// Once in so many times a number below `then`, else one below `usual`.
@@ -75,6 +82,10 @@ pub fn settings(dice: &mut Dice) -> Settings {
         elect: rate(2, 10),
         snapshot: rate(4, 20),
         purge: rate(3, 20),
+        disk_error: rate(4, 20),
+        disk_full: rate(3, 15),
+        disk_slow: rate(4, 30),
+        disk_hang: rate(3, 15),
     };
     let net = NetFaults {
         lose: rate(6, 150),
@@ -107,6 +118,7 @@ pub fn settings(dice: &mut Dice) -> Settings {
         net,
         habits,
         disk_ns: 20_000 + now_and_then(dice, 4, 30 * MS, MS),
+        slow_ns: if dice.chance(1, 4) { dice.below(100 * MS) } else { 0 },
         parts_bytes: if dice.chance(1, 3) { 700 + dice.below(2_000) as usize } else { 64 * 1024 },
         drift_ppm_max: if dice.chance(1, 2) { dice.below(DRIFT_PPM_MAX) } else { 0 },
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quorate::ChangeMembers;
+use quorate_log::sim_disk::Fault;
 use quorate_log::sim_disk::Left;
 use quorate_log::sim_disk::PowerCut;
 use quorate_rt::AsyncRuntime;
@@ -23,6 +24,7 @@ use crate::tier_b::net::Net;
 use crate::tier_b::observer::Watch;
 use crate::tier_b::runtime::SimRuntime;
 use crate::tier_b::settings;
+use crate::tier_b::settings::Faults;
 use crate::tier_b::settings::Settings;
 use crate::tier_b::types::Types;
 use crate::tier_b::world;
@@ -52,6 +54,10 @@ enum Act {
     Elect,
     Snapshot,
     Purge,
+    DiskError,
+    DiskFull,
+    DiskSlow,
+    DiskHang,
 }
 
 /// One run.
@@ -68,6 +74,12 @@ pub struct Swarm<C: Types> {
     cuts: u64,
     jumps: u64,
     power_cuts: u64,
+    blackouts: u64,
+    slow_links: u64,
+    disk_errors: u64,
+    full_disks: u64,
+    slow_disks: u64,
+    hung_disks: u64,
     transfers: u64,
     orders: u64,
 }
@@ -88,6 +100,7 @@ impl<C: Types> Swarm<C> {
             log,
             machines: Default::default(),
             trace,
+            slow_ns: settings.slow_ns,
             crashes: 0,
             stops: 0,
         };
@@ -105,6 +118,12 @@ impl<C: Types> Swarm<C> {
             cuts: 0,
             jumps: 0,
             power_cuts: 0,
+            blackouts: 0,
+            slow_links: 0,
+            disk_errors: 0,
+            full_disks: 0,
+            slow_disks: 0,
+            hung_disks: 0,
             transfers: 0,
             orders: 0,
         }
@@ -126,6 +145,9 @@ impl<C: Types> Swarm<C> {
         self.cluster.run_for(200 * MS);
         let members: std::collections::BTreeMap<_, _> =
             (1..=self.settings.voters).map(|id| (id, member(id))).collect();
+        if self.settings.faults.change == 0 {
+            self.cluster.watch.set_voters((1..=self.settings.voters).collect());
+        }
         let raft = self.cluster.raft(1).expect("a node starts with an empty disk");
         world::spawn_on(1, async move {
             let founded = raft.initialize(members).await;
@@ -182,6 +204,7 @@ impl<C: Types> Swarm<C> {
             self.crash();
         }
         if self.dice.chance(faults.blackout, 1000) && self.is_done(Act::Blackout) {
+            self.blackouts += 1;
             for id in self.cluster.ids() {
                 let cut = self.power_cut();
                 self.cluster.crash(id, cut);
@@ -203,6 +226,7 @@ impl<C: Types> Swarm<C> {
         if self.dice.chance(faults.slow_link, 1000) {
             let (from, to) = (self.any(), self.any());
             if self.is_done(Act::SlowLink) {
+                self.slow_links += 1;
                 self.cluster.net.slow(from, to);
             }
         }
@@ -213,9 +237,64 @@ impl<C: Types> Swarm<C> {
                 world::jump(id, by);
             }
         }
+        self.spoil_disks(&faults);
         if self.dice.chance(1, 4) {
             self.mend();
         }
+    }
+
+    /// Disks that fail, fill up, get slow or hang.
+    fn spoil_disks(&mut self, faults: &Faults) {
+        if self.dice.chance(faults.disk_error, 1000) {
+            let (id, after) = (self.any(), self.dice.below(20));
+            let fault = match self.dice.below(3) {
+                0 => Fault::FailWrite(std::io::ErrorKind::Other),
+                _ => Fault::FailSync,
+            };
+            if self.is_done(Act::DiskError) {
+                self.disk_errors += 1;
+                let machine = self.cluster.machine(id);
+                machine.failing = true;
+                machine.disk.fault_at(machine.disk.changes() + after, fault);
+                self.cluster.say(Some(id), || format!("{id} will have a disk error: {fault:?}"));
+            }
+        }
+        if self.dice.chance(faults.disk_full, 1000) {
+            let (id, room) = (self.any(), self.dice.below(200_000));
+            if self.is_done(Act::DiskFull) {
+                self.full_disks += 1;
+                let machine = self.cluster.machine(id);
+                machine.failing = true;
+                machine.disk.set_capacity(Some(room));
+                self.cluster.say(Some(id), || format!("{id} has a disk of {room} bytes"));
+            }
+        }
+        if self.dice.chance(faults.disk_slow, 1000) {
+            let (id, times) = (self.any(), 10 + self.dice.below(990));
+            if self.is_done(Act::DiskSlow) {
+                self.slow_disks += 1;
+                self.cluster
+                    .machine(id)
+                    .pace
+                    .set(self.settings.disk_ns.saturating_mul(times).min(5_000 * MS));
+                self.cluster.say(Some(id), || format!("{id} has a disk that is {times} times slower"));
+            }
+        }
+        if self.dice.chance(faults.disk_hang, 1000) {
+            let id = self.any();
+            if self.is_done(Act::DiskHang) {
+                self.hung_disks += 1;
+                self.cluster.machine(id).pace.stop();
+                self.cluster.say(Some(id), || format!("{id} has a disk that hangs"));
+            }
+        }
+    }
+
+    fn mend_disk(&mut self, id: u64) {
+        let disk_ns = self.settings.disk_ns;
+        let machine = self.cluster.machine(id);
+        machine.disk.set_capacity(None);
+        machine.pace.set(disk_ns);
     }
 
     fn any(&mut self) -> u64 {
@@ -306,6 +385,9 @@ impl<C: Types> Swarm<C> {
         for id in self.cluster.ids() {
             if self.dice.chance(1, 10) {
                 self.cluster.start(id);
+            }
+            if self.dice.chance(1, 15) {
+                self.mend_disk(id);
             }
             if self.cluster.machine(id).paused && self.dice.chance(1, 10) {
                 self.cluster.set_paused(id, false);
@@ -422,7 +504,8 @@ impl<C: Types> Swarm<C> {
         self.cluster.net.mend(|_| true);
         self.cluster.say(None, || format!("all is healed but {broken:?}"));
         for id in &broken {
-            match self.dice.below(3) {
+            match self.dice.below(4) {
+                3 => self.cluster.machine(*id).pace.stop(),
                 0 => self.cluster.crash(*id, PowerCut::LoseAll),
                 1 if self.cluster.is_up(*id) => self.cluster.set_paused(*id, true),
                 _ => core.iter().for_each(|other| {
@@ -433,6 +516,8 @@ impl<C: Types> Swarm<C> {
         }
         for id in &core {
             self.cluster.machine(*id).power.restore();
+            self.cluster.machine(*id).disk.heal();
+            self.mend_disk(*id);
             if self.cluster.machine(*id).paused {
                 self.cluster.set_paused(*id, false);
             }
@@ -464,6 +549,8 @@ impl<C: Types> Swarm<C> {
         let end = world::now_ns() + ms_max * MS;
         while !met(self, core) {
             self.cluster.run_for(20 * MS);
+            // A disk that failed before all was healed may be noticed only now: then the node is started once more.
+            core.iter().for_each(|id| self.cluster.start(*id));
             if world::now_ns() < end {
                 continue;
             }
@@ -524,6 +611,17 @@ impl<C: Types> Swarm<C> {
             duplicated: net.duplicated,
             late: net.late,
             cuts: self.cuts,
+            stalls: self.slow_disks,
+            hangs: self.hung_disks,
+            blackouts: self.blackouts,
+            pauses: self.pauses,
+            leaps: self.jumps,
+            slow_links: self.slow_links,
+            power_cuts: self.power_cuts,
+            disk_errors: self.disk_errors,
+            full_disks: self.full_disks,
+            corrupted: net.flipped + net.spoiled,
+            unanswered: net.hung + net.half_open,
             transfers: self.transfers,
             orders: self.orders,
             ..Tally::default()

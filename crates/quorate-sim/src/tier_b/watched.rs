@@ -1,7 +1,12 @@
 //! The real log store and the real state machine, with the observer in between.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::io::Read as _;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::time::Duration;
 
 use futures_util::Stream;
 use futures_util::StreamExt;
@@ -19,11 +24,13 @@ use quorate_log::LogStore;
 use quorate_log::LogStoreReader;
 use quorate_log::Postcard;
 use quorate_log::sim_disk::SimDisk;
+use quorate_rt::AsyncRuntime;
 use quorate_rt::Oneshot;
 use quorate_rt_tokio::TokioOneshot;
 
 use crate::tier_b::observer::Watch;
 use crate::tier_b::observer::hash_of;
+use crate::tier_b::runtime::SimRuntime;
 use crate::tier_b::types::LogId;
 use crate::tier_b::types::Machine;
 use crate::tier_b::types::SnapshotFile;
@@ -36,6 +43,21 @@ pub struct WatchedLog<C: Types> {
     pub node: u64,
     pub log: LogStore<C, Postcard, SimDisk>,
     pub watch: Watch<C>,
+    pub pending: Arc<Mutex<Pending<C>>>,
+}
+
+type Ids<C> = Vec<(LogId<C>, u64)>;
+
+/// The appends that are not known to be durable, by their numbers.
+pub struct Pending<C: Types> {
+    appended: u64,
+    entries: BTreeMap<u64, Ids<C>>,
+}
+
+impl<C: Types> Default for Pending<C> {
+    fn default() -> Self {
+        Self { appended: 0, entries: BTreeMap::new() }
+    }
 }
 
 impl<C: Types> RaftLogStorage<C> for WatchedLog<C> {
@@ -69,14 +91,25 @@ impl<C: Types> RaftLogStorage<C> for WatchedLog<C> {
         I::IntoIter: OptionalSend,
     {
         let entries: Vec<C::Entry> = entries.into_iter().collect();
-        let ids = entries.iter().map(|entry| (entry.log_id.clone(), hash_of::<C>(entry))).collect();
+        let ids: Ids<C> = entries.iter().map(|entry| (entry.log_id.clone(), hash_of::<C>(entry))).collect();
+        let number = {
+            let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+            pending.appended += 1;
+            let number = pending.appended;
+            pending.entries.insert(number, ids);
+            number
+        };
         let (tx, rx) = TokioOneshot::channel::<io::Result<()>>();
-        let (node, watch) = (self.node, self.watch.clone());
+        let (node, watch, pending) = (self.node, self.watch.clone(), self.pending.clone());
         // A task for each, so that callbacks may come in any order, as the contract allows.
         world::spawn(async move {
             if let Ok(outcome) = rx.await {
                 if outcome.is_ok() {
-                    watch.flushed(node, ids);
+                    // A callback speaks for all appends before its own too.
+                    let mut pending = pending.lock().unwrap_or_else(PoisonError::into_inner);
+                    let later = pending.entries.split_off(&(number + 1));
+                    let flushed = std::mem::replace(&mut pending.entries, later);
+                    watch.flushed(node, flushed.into_values().flatten().collect());
                 }
                 callback.io_completed(outcome);
             }
@@ -99,6 +132,8 @@ impl<C: Types> RaftLogStorage<C> for WatchedLog<C> {
 pub struct WatchedMachine<C: Types> {
     pub node: u64,
     pub machine: Machine<C>,
+    /// How long it may take to begin with a batch.
+    pub slow_ns: u64,
     pub watch: Watch<C>,
 }
 
@@ -114,6 +149,9 @@ impl<C: Types> RaftStateMachine<C> for WatchedMachine<C> {
     where
         Strm: Stream<Item = io::Result<EntryResponder<C>>> + Unpin + OptionalSend,
     {
+        if self.slow_ns > 0 && world::chance(1, 4) {
+            SimRuntime::sleep(Duration::from_nanos(world::below(self.slow_ns))).await;
+        }
         let (node, watch) = (self.node, &self.watch);
         let entries = entries.map(move |next| {
             if let Ok((entry, _)) = &next {

@@ -161,6 +161,9 @@ where
     ) -> Result<(), StorageError<C>> {
         self.host.counting.command(CommandName::StateMachine(SMCommandName::Apply));
         let Apply { first, last } = apply;
+        if quorate_core::mutant!(100) {
+            self.host.step(|state, _| state.replica.applied_to(last.clone()));
+        }
         let read = self.reader.entries_stream(first..last.index.saturating_add(1)).await;
         let mut expected = first;
         let entries = read.map(|entry| with_client(entry?, &last, &mut expected, &mut clients));

@@ -226,7 +226,7 @@ impl<C: RaftTypeConfig> Flush<C> {
     fn tell(self, result: Result<(), io::Error>) {
         self.fate.store(TOLD, Ordering::Release);
         match result {
-            Ok(()) => flushed(&self.host, self.seq),
+            Ok(()) => flushed(&self.host, self.seq.saturating_add(u64::from(quorate_core::mutant!(101)))),
             Err(error) => self.host.stop(failed(ErrorSubject::Logs, ErrorVerb::Write, error)),
         }
     }
