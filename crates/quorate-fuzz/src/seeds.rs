@@ -194,7 +194,7 @@ fn log_values() -> Vec<Vec<u8>> {
 fn changes(count: u8) -> Vec<Vec<u8>> {
     let changes: [&[u8]; 7] = [
         &[],
-        &[0, 0, 0x28, 0x10, 4, 0xff, 0xff, 0xff, 0x0f],
+        &[0, 0, 0x08, 0x10, 4, 0xff, 0xff, 0xff, 0x0f],
         &[1, 0, 0x06, 0x02, 8, 1, 0, 0, 0, 0, 0, 0, 0],
         &[2, 0, 0x2c, 0x10, 1],
         &[3, 0, 0x10, 0x02],

@@ -125,11 +125,21 @@ impl<'a, F: StoredFile> SegmentReader<'a, F> {
     }
 
     fn fill(&mut self, position: u64, len: usize) -> Result<(), LogError> {
-        self.window.resize(len.max(WINDOW), 0);
+        let failed = |error: &std::io::Error| {
+            LogError::io("reading", format!("{} at byte {position}", self.name), error)
+        };
+        let mut room = len.max(WINDOW);
+        if room > WINDOW {
+            // A damaged record may claim more than there is: no memory for that.
+            let size = self.file.size().map_err(|error| failed(&error))?;
+            let left = usize::try_from(size.saturating_sub(position)).unwrap_or(usize::MAX);
+            room = room.min(left.max(WINDOW));
+        }
+        self.window.resize(room, 0);
         self.window_at = position;
         let got = self.file.read_at(&mut self.window, position).map_err(|error| {
             self.window.clear();
-            LogError::io("reading", format!("{} at byte {position}", self.name), &error)
+            failed(&error)
         });
         self.window.truncate(got?);
         Ok(())
@@ -146,5 +156,15 @@ mod tests {
         for name in ["log-17.seg", "log-0000000000000017.seg.tmp", "vote.0", "log--000000000000017.seg"] {
             assert_eq!(parse_segment_name(name), None, "{name}");
         }
+    }
+
+    #[test]
+    fn a_record_that_claims_more_than_there_is_takes_no_memory_for_it() {
+        let disk = crate::sim_disk::SimDisk::new(1);
+        let file = disk.create("log").unwrap();
+        file.write_at(b"all there is", 0).unwrap();
+        let mut reader = SegmentReader::new(&file, "log", 0, 0);
+        assert_eq!(reader.bytes(4, 1 << 28).unwrap(), b"there is");
+        assert!(reader.window.capacity() <= 2 * WINDOW, "{}", reader.window.capacity());
     }
 }
