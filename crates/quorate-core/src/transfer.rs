@@ -58,12 +58,15 @@ impl<L: RaftLeaderId> Replica<L> {
     ///
     /// `Some(Ok(()))` is followed by [`take_over`](Self::take_over).
     pub fn transfer_outcome(&self, request: &Transfer<L>) -> Option<Result<(), TransferRefusal<L>>> {
-        let vote = &self.flushed.vote;
-        if *vote == request.from {
-            let arrived = self.durable_last() >= request.last;
-            return arrived.then_some(Ok(()));
+        if self.flushed.vote < request.from {
+            return None;
         }
-        if *vote < request.from { None } else { Some(Err(TransferRefusal::VoteChanged(vote.clone()))) }
+        // Whom it heard since counts at once, also while the disk does not know yet: the wish is that of a leader before.
+        let vote = if mutant!(90) { &self.flushed.vote } else { &self.vote };
+        if *vote != request.from {
+            return Some(Err(TransferRefusal::VoteChanged(vote.clone())));
+        }
+        (self.durable_last() >= request.last).then_some(Ok(()))
     }
 
     /// Campaigns on the leader's wish; leases do not forbid it, every other rule holds.

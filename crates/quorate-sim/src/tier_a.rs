@@ -12,6 +12,7 @@ pub mod wire;
 
 mod acts;
 mod checks;
+mod late;
 mod mishaps;
 mod recovery;
 mod settings;

@@ -7,10 +7,9 @@ use quorate_core::Membership;
 use crate::tier_a::Cluster;
 use crate::tier_a::Ids;
 use crate::tier_a::swarm::Chaos;
-use crate::tier_a::wire::Body;
 
 /// Most rounds that a cluster gets to do what an act waits for.
-const ROUNDS_MAX: u64 = 60;
+pub(crate) const ROUNDS_MAX: u64 = 60;
 /// The shortest and the longest round.
 const ROUND_US: (u64, u64) = (2_000, 30_000);
 
@@ -27,11 +26,7 @@ impl<L: Ids> Chaos<L> {
             self.rivals();
         }
         if self.strikes(self.faults.late) {
-            match self.dice.below(4) {
-                0 => self.late_answers(),
-                1 => self.comeback(),
-                _ => self.handover(),
-            }
+            self.late();
         }
         if self.strikes(self.faults.stuck_leader) {
             self.stuck_leader();
@@ -39,7 +34,7 @@ impl<L: Ids> Chaos<L> {
     }
 
     /// Everyone works swiftly until something is so, or for some rounds; says whether it is.
-    fn swiftly(&mut self, rounds: u64, done: impl Fn(&Cluster<L>) -> bool) -> bool {
+    pub(crate) fn swiftly(&mut self, rounds: u64, done: impl Fn(&Cluster<L>) -> bool) -> bool {
         for _ in 0..rounds {
             let (least, most) = ROUND_US;
             self.cluster.now_us += least + self.dice.below(most - least);
@@ -89,13 +84,13 @@ impl<L: Ids> Chaos<L> {
     }
 
     /// `id` neither hears anyone nor is heard.
-    fn cut_off(&mut self, id: u64) {
+    pub(crate) fn cut_off(&mut self, id: u64) {
         self.cluster.tally.cuts += 1;
         self.cluster.partition(&BTreeSet::from([id]));
     }
 
     /// A client reads there, in each way there is.
-    fn read_at(&mut self, id: u64) {
+    pub(crate) fn read_at(&mut self, id: u64) {
         if self.cluster.is_awake(id) {
             let _ = self.cluster.read(id);
             if self.cluster.lease_reads {
@@ -176,98 +171,6 @@ impl<L: Ids> Chaos<L> {
             next.insert(that);
         }
         self.propose_members(leader, Membership::new(vec![next], membership.learners().clone()), None);
-    }
-
-    /// A leader is cut off while answers to it are on their way. They arrive when another has led and committed: they
-    /// speak for the time when they were asked for, and for nothing later.
-    fn late_answers(&mut self) {
-        let Some(old) = self.any_leader() else { return };
-        self.cluster.say(|| format!("answers to {old} will be late"));
-        self.cluster.heal();
-        let rounds = 1 + self.dice.below(3);
-        self.swiftly(rounds, |_| false);
-        self.read_at(old);
-        self.cluster.work(old);
-        let requests = self.cluster.net.iter().filter(|envelope| envelope.from == old).count();
-        for _ in 0..requests {
-            if let Some(at) = self.cluster.net.iter().position(|envelope| envelope.from == old) {
-                self.cluster.deliver(at);
-            }
-        }
-        for id in self.cluster.awake() {
-            self.cluster.work(id);
-        }
-        self.hold_for(old);
-        self.cut_off(old);
-        self.swiftly(ROUNDS_MAX, |cluster| cluster.leader() != Some(old));
-        if let Some(new) = self.cluster.leader() {
-            let _ = self.cluster.propose(new, 1);
-        }
-        self.swiftly(4, |_| false);
-        self.cluster.heal();
-        self.read_at(old);
-        while let Some(held) = self.held.pop() {
-            self.cluster.net.push(held.envelope);
-            self.cluster.deliver(self.cluster.net.len() - 1);
-        }
-        self.read_at(old);
-    }
-
-    /// A leader crashes and is back at once, perhaps in office, and is asked before it has heard from anyone.
-    fn comeback(&mut self) {
-        let Some(id) = self.any_leader() else { return };
-        let _ = self.cluster.propose(id, 1 + self.dice.below(3));
-        let rounds = 1 + self.dice.below(4);
-        self.swiftly(rounds, |_| false);
-        self.crash_one(id);
-        self.cluster.tell(id, || format!("{id} restarts"));
-        self.cluster.restart(id);
-        self.read_at(id);
-        for _ in 0..ROUNDS_MAX {
-            self.deliver();
-            self.work();
-            self.read_at(id);
-        }
-    }
-
-    /// A leader hands over, perhaps to two nodes one after the other, while some of the news, and of the votes that
-    /// follow, is late; perhaps the leader crashes and is back in office, or one that it chose is no longer heard.
-    fn handover(&mut self) {
-        let ids = self.cluster.ids();
-        let Some(old) = self.any_leader() else { return };
-        let late = |body: &Body<L>| matches!(body, Body::Transfer(_) | Body::Vote(_));
-        self.cluster.heal();
-        for _ in 0..1 + self.dice.below(2) {
-            let to = *self.dice.pick(&ids).unwrap();
-            self.cluster.tell(old, || format!("{old} hands over to {to}"));
-            self.cluster.transfer(old, to);
-            self.cluster.work(old);
-        }
-        let what_comes = self.dice.below(4);
-        for round in 0..ROUNDS_MAX {
-            let slow = self.dice.pick(&ids).copied().filter(|_| self.dice.chance(1, 2)).unwrap_or(old);
-            self.cluster.node_mut(slow).disk_hangs = true;
-            self.swiftly(1, |_| false);
-            self.cluster.node_mut(slow).disk_hangs = false;
-            let at = self.cluster.net.iter().position(|envelope| late(&envelope.body));
-            if let Some(at) = at.filter(|_| self.dice.chance(1, 2)) {
-                self.hold_at(at);
-            }
-            if round == 2 && what_comes == 0 && self.cluster.is_awake(old) {
-                self.crash_one(old);
-                self.cluster.restart(old);
-            }
-            if self.dice.chance(1, 15)
-                && let Some(leader) = self.cluster.leader()
-            {
-                let other = *self.dice.pick(&ids).unwrap();
-                self.cluster.cut.extend([(leader, other), (other, leader)]);
-            }
-            if self.dice.chance(1, 10) {
-                self.release_all();
-            }
-        }
-        self.cluster.heal();
     }
 
     /// I18: a leader whose disk hangs for ever loses leadership within its bound; else nobody could write.
