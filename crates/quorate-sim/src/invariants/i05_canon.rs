@@ -49,9 +49,14 @@ impl<L: Ids> Canon<L> {
         self.entries.push(Committed { id: entry.id.clone(), by: by.clone(), print: entry.print, chain });
     }
 
-    /// A node removes this entry for good.
-    pub fn removed(&self, node: u64, id: &Id<L>) {
-        assert!(!self.has(id), "I5: {node} removes {id}, which is committed");
+    /// A node removes this entry for good, for a leader that it follows.
+    ///
+    /// One that led before the entry was committed may still take it from a node that the quorum did not need (seed
+    /// 1093831): leaders in between had the entry, and committed it elsewhere.
+    pub fn removed(&self, node: u64, id: &Id<L>, leader: &L::Committed) {
+        let known = self.entries.get(id.index as usize).filter(|known| known.id == *id);
+        let early = known.is_none_or(|known| known.by > *leader);
+        assert!(early, "I5: {node} removes {id}, which is committed");
     }
 
     /// The index after the last committed entry.
@@ -100,7 +105,8 @@ mod tests {
         canon.committed(&EntryView { config: Some(&config), ..view(&id(1, 0), 3) }, &by);
         canon.committed(&view(&id(2, 1), 4), &by);
         canon.committed(&view(&id(2, 1), 4), &by);
-        canon.removed(1, &id(1, 1));
+        canon.removed(1, &id(1, 1), &by);
+        canon.removed(1, &id(1, 0), &id(1, 0).leader_id);
         assert_eq!((canon.end(), canon.has(&id(2, 1)), canon.has(&id(1, 1))), (2, true, false));
         assert_eq!(canon.chain_at(2), chain(chain(0, 3), 4));
         assert_eq!(
@@ -136,6 +142,6 @@ mod tests {
     fn a_committed_entry_that_is_removed_is_seen() {
         let mut canon = Canon::default();
         canon.committed(&view(&id(1, 0), 3), &id(1, 0).leader_id);
-        canon.removed(1, &id(1, 0));
+        canon.removed(1, &id(1, 0), &id(1, 0).leader_id);
     }
 }

@@ -75,9 +75,14 @@ impl<L: Ids> Cluster<L> {
                 }
                 DiskOp::Truncate(after) => {
                     let keep = next_index(after.as_ref());
-                    let entries = &self.node(id).durable.entries;
+                    let durable = &self.node(id).durable;
+                    let (entries, vote) = (&durable.entries, durable.vote.as_ref());
+                    let leader = vote
+                        .expect("I9: a leader's vote is saved before it truncates")
+                        .leader_id
+                        .to_committed();
                     for entry in entries.iter().filter(|entry| entry.id.index >= keep) {
-                        self.ghost.canon.removed(id, &entry.id);
+                        self.ghost.canon.removed(id, &entry.id, &leader);
                     }
                 }
                 DiskOp::Purge(upto) => self.check_purge(id, upto),

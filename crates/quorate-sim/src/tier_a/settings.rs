@@ -150,8 +150,8 @@ pub(crate) fn options(dice: &mut Dice) -> Options {
     Options {
         election_timeout_min: millis(least),
         election_timeout_max: millis(most),
-        // The library takes the greatest timeout; the protocol asks nothing of it.
-        lease: millis(if dice.chance(3, 4) { most } else { least / 2 + dice.below(2 * most) }),
+        // The library takes the greatest timeout. A leader needs one that is longer than it takes to hear from everyone.
+        lease: millis(if dice.chance(3, 4) { most } else { least + dice.below(2 * most) }),
         heartbeat_interval: millis(heartbeat),
         heartbeat_min_interval: millis(rarely),
         quorum_loss_probe_interval: dice.chance(1, 8).then(|| millis((2 + dice.below(3)) * most)),
