@@ -62,7 +62,7 @@ impl<L: RaftLeaderId> Replica<L> {
             return None;
         }
         // Whom it heard since counts at once, also while the disk does not know yet: the wish is that of a leader before.
-        let vote = if mutant!(90) { &self.flushed.vote } else { &self.vote };
+        let vote = if mutant!(150) { &self.flushed.vote } else { &self.vote };
         if *vote != request.from {
             return Some(Err(TransferRefusal::VoteChanged(vote.clone())));
         }

@@ -86,6 +86,7 @@ pub const MUTANTS: &[Mutant] = &[
     mutant(67, Tier::A, "keeps an entry that contradicts a snapshot"),
     mutant(68, Tier::A, "purges what is being read for a peer"),
     mutant(69, Tier::A, "ends a joint membership before it is committed"),
+    mutant(150, Tier::A, "takes over although it has heard another leader since"),
     #[cfg(feature = "library")]
     mutant(17, Tier::S, "saves the second copy of the vote without a sync"),
     #[cfg(feature = "library")]
