@@ -439,17 +439,21 @@ impl<'a, D: Directory> Scan<'a, D> {
         report: &mut OpenReport,
     ) -> Result<(), LogError> {
         let Found { name, header, .. } = last;
+        let known = self.durable.max(header.start).saturating_sub(header.start);
+        let known = known.saturating_add(FILE_HEADER as u64);
+        // What follows the end may read as zeroes here and be something else on the disk: an opening before this one may
+        // have zeroed it, and its sync failed. Only where the end is known to be durable, nothing was written behind it.
+        let dirty_end = if known < position { torn.file_end } else { torn.dirty_end };
         let mended = || {
-            if torn.dirty_end > position && !quorate_core::mutant!(74) {
-                file.zero_fill(position, torn.dirty_end)?;
+            if dirty_end > position && !quorate_core::mutant!(74) {
+                file.zero_fill(position, dirty_end)?;
             }
             if torn.file_end < header.file_len {
                 file.zero_fill(torn.file_end, header.file_len)?;
             }
             // What a killed process wrote and did not sync is read from memory here and may not be on
             // the disk, not even after a sync if an earlier one failed: so write it once more.
-            let known = self.durable.max(header.start).saturating_sub(header.start);
-            let mut at = known.saturating_add(FILE_HEADER as u64);
+            let mut at = known;
             let mut buffer = vec![0u8; 64 * 1024];
             while at < position && !quorate_core::mutant!(73) {
                 let step =

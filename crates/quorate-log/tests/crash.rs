@@ -5,9 +5,9 @@ mod common;
 
 use std::sync::atomic::Ordering;
 
-use common::{Contents, Workload, open};
-use quorate_log::LogError;
-use quorate_log::sim_disk::{Left, PowerCut, SimDisk};
+use common::{Contents, Workload, ignore, open, payload};
+use quorate_log::sim_disk::{Fault, Left, PowerCut, SimDisk};
+use quorate_log::{EntryBatch, LogError, Opened};
 
 const ACTIONS: u64 = 60;
 
@@ -112,6 +112,41 @@ fn a_power_cut_that_leaves_zeroes_where_writes_did_not_arrive() {
 #[test]
 fn a_power_cut_that_leaves_garbage_where_writes_did_not_arrive() {
     crash_everywhere(60..62, PowerCut::Tear { sector: 512, left: Left::Garbage });
+}
+
+/// After a power cut the opening's own syncs fail, one after the other; the process starts anew over what is in memory,
+/// goes on, and then the power fails again.
+#[test]
+fn an_opening_whose_sync_failed_leaves_nothing_that_comes_back() {
+    let tear = PowerCut::Tear { sector: 512, left: Left::Old };
+    let mut refused = 0;
+    for (seed, cut) in (120..130).flat_map(|seed| (1..250).step_by(3).map(move |cut| (seed, cut))) {
+        for sync in 0..6 {
+            let disk = SimDisk::new(seed);
+            let (work, _) = run(seed, &disk, cut);
+            disk.restart(tear);
+            disk.fault_at(disk.changes() + sync, Fault::FailSync);
+            let Err(error) = open(&disk) else { continue };
+            refused += 1;
+            assert!(matches!(error, LogError::Io { .. }), "seed {seed}, cut {cut}, sync {sync}: {error}");
+            disk.restart(PowerCut::KeepAll);
+            let Opened { log, mut writer, .. } = open(&disk).unwrap();
+            // One short entry, which covers little of what was there.
+            let mut found = Contents::of(&log).unwrap();
+            assert!(work.states[work.acknowledged.load(Ordering::SeqCst)..].contains(&found));
+            let (index, bytes) = (found.next(), payload(found.next(), 99, 30));
+            let mut batch = EntryBatch::new();
+            batch.push(index, 7, &bytes);
+            found.entries.push(bytes.into());
+            log.append(&batch, ignore()).unwrap();
+            writer.step().unwrap();
+            disk.restart(PowerCut::LoseAll);
+            let opened =
+                open(&disk).unwrap_or_else(|error| panic!("seed {seed}, cut {cut}, sync {sync}: {error}"));
+            assert_eq!(Contents::of(&opened.log).unwrap(), found, "seed {seed}, cut {cut}, sync {sync}");
+        }
+    }
+    assert!(refused > 100, "{refused} openings met a failed sync");
 }
 
 #[test]
