@@ -196,8 +196,12 @@ mod tests {
 
     #[test]
     fn each_bug_has_a_number_of_its_own() {
+        // One bug of the list may have a place in the core and another one on the disk: a row for each.
+        let rows: Vec<(u32, Tier)> = MUTANTS.iter().map(|mutant| (mutant.number, mutant.tier)).collect();
+        for (at, row) in rows.iter().enumerate() {
+            assert!(!rows[..at].contains(row), "{row:?} stands there twice");
+        }
         let numbers: std::collections::BTreeSet<u32> = MUTANTS.iter().map(|mutant| mutant.number).collect();
-        assert_eq!(numbers.len(), MUTANTS.len());
         assert!(numbers.contains(&CANARY) && !numbers.contains(&0));
     }
 

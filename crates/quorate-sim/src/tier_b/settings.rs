@@ -119,7 +119,8 @@ pub fn settings(dice: &mut Dice) -> Settings {
         habits,
         disk_ns: 20_000 + now_and_then(dice, 4, 30 * MS, MS),
         slow_ns: if dice.chance(1, 4) { dice.below(100 * MS) } else { 0 },
-        parts_bytes: if dice.chance(1, 3) { 700 + dice.below(2_000) as usize } else { 64 * 1024 },
+        // A compare-and-set of two values, or a joint membership of nine, must fit.
+        parts_bytes: if dice.chance(1, 3) { 2_000 + dice.below(2_000) as usize } else { 64 * 1024 },
         drift_ppm_max: if dice.chance(1, 2) { dice.below(DRIFT_PPM_MAX) } else { 0 },
     }
 }

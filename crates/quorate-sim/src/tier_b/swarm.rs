@@ -503,9 +503,14 @@ impl<C: Types> Swarm<C> {
         self.cluster.net.set_storm(false);
         self.cluster.net.mend(|_| true);
         self.cluster.say(None, || format!("all is healed but {broken:?}"));
+        // Whoever only has a disk that hangs may lead until something is to be written.
+        let mut reached = core.clone();
         for id in &broken {
             match self.dice.below(4) {
-                3 => self.cluster.machine(*id).pace.stop(),
+                3 => {
+                    self.cluster.machine(*id).pace.stop();
+                    reached.insert(*id);
+                }
                 0 => self.cluster.crash(*id, PowerCut::LoseAll),
                 1 if self.cluster.is_up(*id) => self.cluster.set_paused(*id, true),
                 _ => core.iter().for_each(|other| {
@@ -525,9 +530,10 @@ impl<C: Types> Swarm<C> {
         }
         let timeout = self.cluster.config.election_timeout_max;
         // Nodes that start first wait as long as a leader they knew could still count on them.
-        self.wait("leader", 40 * timeout, &core, |swarm, core| swarm.cluster.leader(core).is_some());
+        let leads = reached.clone();
+        self.wait("leader", 40 * timeout, &core, |swarm, _| swarm.cluster.leader(&leads).is_some());
         let mut probe = self.client(JUDGE);
-        probe.nodes = core.iter().copied().collect();
+        probe.nodes = reached.into_iter().collect();
         let (told, heard) = std::sync::mpsc::channel();
         world::spawn(async move {
             while !probe.write(0).await {
