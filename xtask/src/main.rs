@@ -32,7 +32,7 @@ const COMMANDS: &[Command] = &[
         about: "compare the public items of the library with the contract's lists",
         run: contract,
     },
-    Command { name: "sim", about: "run random schedules against the core; `sim --help` tells how", run: sim },
+    Command { name: "sim", about: "run random schedules against the core or the whole library; `sim --help` tells how", run: sim },
     Command {
         name: "coverage",
         about: "measure which lines the tests reach, with cargo-tarpaulin, against the floors",
@@ -81,7 +81,12 @@ fn sim(arguments: &[String]) -> Result<bool, String> {
     let mutants =
         arguments.iter().any(|argument| matches!(argument.as_str(), "--mutants" | "--mutant" | "--canary"));
     let flags = mutants.then_some("--cfg quorate_mutants");
-    run_program(&["--release", "--package", "quorate-sim"], arguments, flags)
+    // The core alone is built in seconds; the whole library takes minutes.
+    let whole = arguments.iter().any(|argument| matches!(argument.as_str(), "b" | "s"))
+        || mutants && !arguments.iter().any(|argument| matches!(argument.as_str(), "a" | "--canary"));
+    let mut which = vec!["--release", "--package", "quorate-sim"];
+    which.extend((!whole).then_some("--no-default-features"));
+    run_program(&which, arguments, flags)
 }
 
 fn chaos(arguments: &[String]) -> Result<bool, String> {

@@ -21,9 +21,9 @@ use quorate_sim::timeline;
 const HELP: &str = "\
 Usage: cargo xtask sim [options]
 
-Random schedules against the core: every seed is a cluster of its own, with its own faults and settings.
+Random schedules: every seed is a cluster of its own, with its own faults and settings.
 
-  --tier T           `a`, the core alone (the default)
+  --tier T           `a`, the core alone (the default); `b`, the whole library; `s`, the storage of one node
   --seeds N          run N seeds (default 2000 in tier a, or as many as --minutes allows)
   --first N          begin with seed N (default 1)
   --minutes M        stop after M minutes; fractions are fine

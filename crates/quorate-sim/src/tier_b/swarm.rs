@@ -82,6 +82,8 @@ pub struct Swarm<C: Types> {
     hung_disks: u64,
     transfers: u64,
     orders: u64,
+    /// Each change of members that an operator waits for holds a clone.
+    changes: Arc<()>,
 }
 
 impl<C: Types> Swarm<C> {
@@ -126,6 +128,7 @@ impl<C: Types> Swarm<C> {
             hung_disks: 0,
             transfers: 0,
             orders: 0,
+            changes: Arc::default(),
         }
     }
 
@@ -468,8 +471,10 @@ impl<C: Types> Swarm<C> {
             && let Some(raft) = self.cluster.raft(leader)
         {
             self.cluster.say(Some(leader), || format!("{leader} is asked to change members: {change:?}"));
+            let under_way = self.changes.clone();
             world::spawn_on(leader, async move {
                 let _ = raft.change_membership(change, retain).await;
+                drop(under_way);
             });
         }
     }
@@ -480,7 +485,8 @@ impl<C: Types> Swarm<C> {
         let newest = self.cluster.ids().into_iter().filter_map(|id| self.cluster.metrics(id));
         let memberships: Vec<_> = newest.map(|metrics| metrics.membership_config).collect();
         // Which membership is in force is only known when all are heard: whoever counts anywhere counts.
-        if self.dice.chance(1, 2) || memberships.len() < self.cluster.machines.len() {
+        let unknown = memberships.len() < self.cluster.machines.len() || Arc::strong_count(&self.changes) > 1;
+        if self.dice.chance(1, 2) || unknown {
             return broken;
         }
         for id in self.cluster.ids() {
