@@ -83,7 +83,7 @@ pub(crate) fn examine<F: StoredFile>(
 const OFFSET_FIELD: u64 = 16;
 
 /// Whether a sector between `from` and `to` was never written: it shows zeroes, or, where the log
-/// ended, what is left of the mark that stood there.
+/// ended, the mark that stood there.
 fn lost_sector<F: StoredFile>(
     reader: &mut SegmentReader<'_, F>,
     from: u64,
@@ -98,7 +98,8 @@ fn lost_sector<F: StoredFile>(
         let bytes = reader.bytes(start, usize::try_from(end.saturating_sub(start)).unwrap_or(0))?;
         let skip = usize::try_from(start.saturating_sub(from)).unwrap_or(usize::MAX);
         let old = mark.iter().copied().skip(skip).chain(std::iter::repeat(0));
-        if bytes.iter().copied().zip(old).all(|(now, old)| now == 0 || now == old) {
+        if bytes.iter().all(|byte| *byte == 0) || bytes.iter().copied().zip(old).all(|(now, old)| now == old)
+        {
             return Ok(true);
         }
         sector = end;
