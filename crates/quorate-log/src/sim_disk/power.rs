@@ -27,7 +27,8 @@ pub enum PowerCut {
 pub enum Left {
     /// What was there before.
     Old,
-    /// Zeroes.
+    /// Zeroes; but what was there before, where the write was to leave some of that as it is: a disk does not clear
+    /// single bytes.
     Zeroes,
     /// Anything.
     Garbage,
@@ -104,6 +105,10 @@ impl World {
                 } else if left != Left::Old {
                     let garbage = left == Left::Garbage;
                     let from = usize::try_from(at).unwrap_or(usize::MAX);
+                    let stays = |at: usize, byte: u8| byte != 0 && file.get(at) == Some(&byte);
+                    if !garbage && (from..).zip(bytes).any(|(at, byte)| stays(at, *byte)) {
+                        continue;
+                    }
                     let mess: Vec<u8> = (from..)
                         .zip(bytes)
                         .map(|(at, byte)| match file.get(at) {
