@@ -35,6 +35,7 @@ Random schedules: every seed is a cluster of its own, with its own faults and se
   --mutants          switch on every seeded bug in turn, each in its tier, and tell which invariant finds it; with
                      --mutant N, one; with --tier T, those of that tier; with --some K, K of them, and with
                      --turn N the next K for each N, so that turns in a row miss none
+                     but those that are known not to be found
   --canary           only the bug that every run must find
   --mutant N         with a seeded bug switched on
 
@@ -261,6 +262,7 @@ fn try_mutants(arguments: &Arguments) -> Result<bool, String> {
     let chosen = |mutant: &&Mutant| {
         arguments.mutant.is_none_or(|one| one == mutant.number)
             && arguments.tier.is_none_or(|tier| tier == mutant.tier)
+            && (arguments.some.is_none() || !mutants::UNFOUND.contains(&mutant.number))
     };
     let chosen: Vec<Mutant> = mutants::MUTANTS.iter().filter(chosen).copied().collect();
     let chosen = mutants::in_turn(&chosen, arguments.some.unwrap_or(chosen.len()), arguments.turn);
