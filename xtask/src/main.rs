@@ -32,7 +32,11 @@ const COMMANDS: &[Command] = &[
         about: "compare the public items of the library with the contract's lists",
         run: contract,
     },
-    Command { name: "sim", about: "run random schedules against the core or the whole library; `sim --help` tells how", run: sim },
+    Command {
+        name: "sim",
+        about: "run random schedules against the core or the whole library; `sim --help` tells how",
+        run: sim,
+    },
     Command {
         name: "coverage",
         about: "measure which lines the tests reach, with cargo-tarpaulin, against the floors",
