@@ -104,6 +104,8 @@ impl<L: RaftLeaderId> Replica<L> {
         }
         self.vote_heard = if mutant!(42) { self.vote_heard } else { Some(now) };
         self.vote_lease = self.options.lease;
+        // Whoever held the greater log has had its turn.
+        self.greater_log_seen = false;
         true
     }
 

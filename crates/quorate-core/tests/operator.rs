@@ -84,6 +84,30 @@ fn a_leader_that_lost_its_quorum_is_silent_with_entries_and_reads_too() {
     assert!(cluster.ghost.canon.has(&last));
 }
 
+/// Found by seed 2027420: a leader that hears nobody was never replaced, for whoever could win waited too long.
+#[test]
+fn who_was_refused_for_a_greater_log_and_has_caught_up_since_waits_no_longer_than_others() {
+    let mut cluster = founded(3, Options { pre_vote: true, ..Options::default() });
+    cluster.cut.insert((1, 3));
+    cluster.propose(1, 3).unwrap();
+    let patience = |cluster: &Cluster<Std>| {
+        let node = cluster.node(3);
+        node.replica.deadline().unwrap().since(node.clock.at(cluster.now_us))
+    };
+    let longest = cluster.options.lease + cluster.options.election_timeout_max;
+    for _ in 0..20 {
+        cluster.run(100);
+        if patience(&cluster) > longest {
+            break;
+        }
+    }
+    assert!(patience(&cluster) > longest, "it lets the holder of a greater log go first");
+    cluster.heal();
+    cluster.run(100);
+    assert_eq!(cluster.node(3).replica.log().last(), cluster.node(1).replica.log().last());
+    assert!(patience(&cluster) <= longest, "{:?}", patience(&cluster));
+}
+
 #[test]
 fn proposals_that_go_together_have_a_bound_of_their_own() {
     let options = Options { write_entries_max: 8, proposals_together_max: 3, ..Options::default() };
