@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use quorate_core::ServerState;
+
 use crate::invariants::i18_liveness::Calm;
 use crate::invariants::i18_liveness::Recovery;
 use crate::invariants::i18_liveness::Stage;
@@ -121,10 +123,12 @@ impl<L: Ids> Chaos<L> {
     }
 
     /// Whether the others can do without a node that they hear, and that does not hear them. Without pre-votes, it takes
-    /// their votes for ever; and a leader keeps them quiet if it does not fall silent itself, for longer than they wait.
+    /// their votes for ever; and a leader, which a candidate may be with the next answer, keeps them quiet if it does not
+    /// fall silent itself, for longer than they wait.
     fn may_be_deaf(&self, id: u64) -> bool {
         let options = &self.cluster.options;
-        let leads = self.cluster.node(id).replica.leading().is_some();
+        let state = self.cluster.node(id).replica.server_state();
+        let leads = matches!(state, ServerState::Leader | ServerState::Candidate);
         let exact = options.clock_drift_ppm <= 10_000 && !self.faults.wild_clocks;
         let silent = options.quorum_loss_probe_interval.is_some_and(|silence| {
             exact && options.lease + options.election_timeout_max + 2 * options.heartbeat_interval <= silence
@@ -220,7 +224,9 @@ impl<L: Ids> Chaos<L> {
         let elapsed_us = self.cluster.now_us - began_us;
         let nodes = self.cluster.nodes.len() as u64;
         let heartbeats = nodes * elapsed_us / options.heartbeat_interval.as_micros() as u64;
-        let again = (nodes - sides.core.len() as u64) * elapsed_us / BACKOFF_US;
+        // Over a broken link goes as much as may be under way, and again when that is lost.
+        let broken = (nodes - sides.core.len() as u64) * nodes;
+        let again = broken * options.inflight_entries_max * elapsed_us / BACKOFF_US;
         let asks = sides.lost * nodes * elapsed_us / options.election_timeout_min.as_micros() as u64;
         let most = 2 * (heartbeats + again + asks) + REQUESTS_SPARE;
         calm.requests(self.cluster.requests - sent_before, most);
