@@ -29,6 +29,13 @@ use crate::run::Outcome;
 use crate::tier_a::swarm::Chaos;
 use crate::trace::Trace;
 
+/// Steps of a seed: at least, and how many more there may be.
+const STEPS_MIN: u64 = 300;
+const STEPS_MORE: u64 = 2500;
+/// One in so many seeds is so many times as long: some bugs show only in an old cluster.
+const LONG_ONE_IN: u64 = 8;
+const LONG_TIMES: u64 = 10;
+
 /// Runs one seed to its end, and panics where an invariant is broken.
 pub fn run_seed(seed: u64, plan: &Plan, trace: Option<Trace>) -> Outcome {
     let mut dice = Dice(seed);
@@ -41,7 +48,11 @@ pub fn run_seed(seed: u64, plan: &Plan, trace: Option<Trace>) -> Outcome {
 
 fn run_as<L: Ids>(seed: u64, plan: &Plan, dice: Dice, trace: Option<Trace>) -> Outcome {
     let mut chaos: Chaos<L> = Chaos::new(seed, dice, plan, trace);
-    let steps = plan.steps(300 + chaos.dice.below(2500));
+    let mut steps = STEPS_MIN + chaos.dice.below(STEPS_MORE);
+    if chaos.dice.chance(1, LONG_ONE_IN) {
+        steps *= LONG_TIMES;
+    }
+    let steps = plan.steps(steps);
     for _ in 0..steps {
         chaos.step();
     }
