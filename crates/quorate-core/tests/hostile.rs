@@ -1,16 +1,15 @@
 //! What no honest peer sends, and what no honest disk returns: it changes nothing, or stops the node with the reason.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-use std::collections::BTreeSet;
+mod common;
 
+use common::{L, NOW, id, members, write};
 use quorate_core::Install;
-use quorate_core::Membership;
 use quorate_core::Options;
 use quorate_core::Placed;
 use quorate_core::Replica;
 use quorate_core::ServerState;
 use quorate_core::Stored;
-use quorate_core::Time;
 use quorate_core::ids::LogId;
 use quorate_core::ids::Vote;
 use quorate_core::ids::leader_id_adv::LeaderId;
@@ -20,33 +19,6 @@ use quorate_core::message::AppendReply;
 use quorate_core::message::EntryIds;
 use quorate_core::message::VoteReply;
 use quorate_core::work::SendAppend;
-use quorate_core::work::Write;
-
-type L = LeaderId<u64, u64>;
-
-const NOW: Time = Time::ZERO;
-
-fn id(term: u64, index: u64) -> LogId<L> {
-    LogId::new(LeaderId { term, node_id: term }, index)
-}
-
-fn members(voters: &[u64]) -> Membership<u64> {
-    Membership::new(vec![voters.iter().copied().collect::<BTreeSet<u64>>()], [])
-}
-
-/// The disk does all it is asked to.
-fn write(replica: &mut Replica<L>) {
-    while let Some(write) = replica.next_write() {
-        match write {
-            Write::Vote { seq, .. } | Write::Append { seq, .. } | Write::Truncate { seq, .. } => {
-                replica.written(seq);
-                replica.flushed(NOW, seq);
-            }
-            Write::Purge { upto } => replica.purge_finished(&upto),
-            Write::Committed { commit } => replica.commit_saved(commit),
-        }
-    }
-}
 
 /// Entries of the leader of `term` behind `prev`, up to `to`, with all of them committed up to `commit`.
 fn append(term: u64, prev: Option<LogId<L>>, to: u64, commit: u64) -> Append<L> {

@@ -1,15 +1,14 @@
 //! A snapshot that arrives while the log goes on.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-use std::collections::BTreeSet;
+mod common;
 
+use common::{L, NOW, members, write};
 use quorate_core::Install;
-use quorate_core::Membership;
 use quorate_core::Options;
 use quorate_core::Placed;
 use quorate_core::Replica;
 use quorate_core::Stored;
-use quorate_core::Time;
 use quorate_core::ids::LogId;
 use quorate_core::ids::Vote;
 use quorate_core::ids::leader_id_adv::LeaderId;
@@ -18,18 +17,9 @@ use quorate_core::message::Append;
 use quorate_core::message::AppendReply;
 use quorate_core::message::EntryIds;
 use quorate_core::work::Event;
-use quorate_core::work::Write;
-
-type L = LeaderId<u64, u64>;
-
-const NOW: Time = Time::ZERO;
 
 fn id(index: u64) -> LogId<L> {
-    LogId::new(LeaderId { term: 1, node_id: 1 }, index)
-}
-
-fn members(voters: &[u64]) -> Membership<u64> {
-    Membership::new(vec![voters.iter().copied().collect::<BTreeSet<u64>>()], [])
+    common::id(1, index)
 }
 
 /// Entries of the leader 1 from one index to another, both included, and a membership among them.
@@ -42,20 +32,6 @@ fn append(from: u64, to: u64, membership: (u64, &[u64]), commit: u64) -> Append<
         entries,
         memberships: vec![Placed::new(Some(id(membership.0)), members(membership.1))],
         commit: Some(id(commit)),
-    }
-}
-
-/// The disk does all it is asked to.
-fn write(replica: &mut Replica<L>) {
-    while let Some(write) = replica.next_write() {
-        match write {
-            Write::Vote { seq, .. } | Write::Append { seq, .. } | Write::Truncate { seq, .. } => {
-                replica.written(seq);
-                replica.flushed(NOW, seq);
-            }
-            Write::Purge { upto } => replica.purge_finished(&upto),
-            Write::Committed { commit } => replica.commit_saved(commit),
-        }
     }
 }
 

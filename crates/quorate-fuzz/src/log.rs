@@ -37,6 +37,8 @@ pub fn codec(data: &[u8]) {
             let sent = postcard::from_bytes::<EntryOf<Types>>(&written).unwrap();
             assert_same(&sent, &entry);
             assert_eq!(<Postcard as Codec<Types>>::entry_size(&entry), written.len() as u64);
+            written.push(0);
+            assert!(<Postcard as Codec<Types>>::decode_entry(&written).is_err(), "nothing is left unread");
         }
         1 => {
             let Ok(id) = <Postcard as Codec<Types>>::decode_log_id(bytes) else { return };

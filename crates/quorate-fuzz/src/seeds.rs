@@ -14,6 +14,7 @@ use quorate_log::{Codec, Postcard};
 use quorate_node::testing::Command as Envelope;
 use quorate_node::{Member, Uid, decoders};
 use quorate_server::machine::Command;
+use quorate_sim::dice::Dice;
 
 use crate::log::{put, snapshot_bytes};
 use crate::types::{LeaderId, Types, encoded, entries, log_id, members, vote};
@@ -338,6 +339,6 @@ fn chunks() -> Vec<Vec<u8>> {
 
 /// Plays by lot: the beginning of each is one of the kinds of beginnings that there are.
 fn plays(count: u8) -> Vec<Vec<u8>> {
-    let mut dice = crate::dice::Dice(u64::from(count));
+    let mut dice = Dice(u64::from(count));
     (0..count).map(|kind| tagged(kind, (0..160).map(|_| dice.roll() as u8).collect::<Vec<u8>>())).collect()
 }

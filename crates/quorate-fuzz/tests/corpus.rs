@@ -4,8 +4,9 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use quorate_fuzz::dice::Dice;
+use quorate_fuzz::dice::{below, mutant};
 use quorate_fuzz::{TARGETS, Target};
+use quorate_sim::dice::Dice;
 
 fn corpus() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus")
@@ -36,8 +37,8 @@ fn run_target(name: &str) {
     for (name, bytes) in &inputs {
         run(target, name, bytes);
         for number in 0..target.mutants {
-            let other = inputs.values().nth(dice.below(inputs.len())).unwrap();
-            run(target, &format!("{name}, changed {number}"), &dice.mutant(bytes, other));
+            let other = inputs.values().nth(below(&mut dice, inputs.len())).unwrap();
+            run(target, &format!("{name}, changed {number}"), &mutant(&mut dice, bytes, other));
         }
     }
 }

@@ -8,8 +8,9 @@ use std::alloc::System;
 use std::path::Path;
 
 use cap::Cap;
-use quorate_fuzz::dice::Dice;
+use quorate_fuzz::dice::{below, mutant};
 use quorate_fuzz::{TARGETS, Target};
+use quorate_sim::dice::Dice;
 
 #[global_allocator]
 static MEMORY: Cap<System> = Cap::new(System, usize::MAX);
@@ -41,8 +42,8 @@ fn no_input_takes_more_memory_than_its_target_allows() {
         for bytes in &inputs {
             run(target, bytes, says);
             for _ in 0..MUTANTS.min(target.mutants) {
-                let other = &inputs[dice.below(inputs.len())];
-                run(target, &dice.mutant(bytes, other), says);
+                let other = &inputs[below(&mut dice, inputs.len())];
+                run(target, &mutant(&mut dice, bytes, other), says);
             }
         }
     }

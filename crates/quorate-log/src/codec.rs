@@ -77,7 +77,7 @@ where
     }
 
     fn decode_entry(bytes: &[u8]) -> io::Result<C::Entry> {
-        postcard::from_bytes(bytes).map_err(invalid)
+        decode(bytes)
     }
 
     fn encode_log_id(log_id: &LogIdOf<C>) -> io::Result<Vec<u8>> {
@@ -85,7 +85,7 @@ where
     }
 
     fn decode_log_id(bytes: &[u8]) -> io::Result<LogIdOf<C>> {
-        postcard::from_bytes(bytes).map_err(invalid)
+        decode(bytes)
     }
 
     fn encode_vote(vote: &VoteOf<C>) -> io::Result<Vec<u8>> {
@@ -93,7 +93,7 @@ where
     }
 
     fn decode_vote(bytes: &[u8]) -> io::Result<VoteOf<C>> {
-        postcard::from_bytes(bytes).map_err(invalid)
+        decode(bytes)
     }
 
     fn term(log_id: &LogIdOf<C>) -> u64 {
@@ -110,6 +110,16 @@ where
         let size = postcard::serialize_with_flavor(entry, postcard::ser_flavors::Size::default());
         size.map_or(size_of::<C::Entry>() as u64, |size| size as u64)
     }
+}
+
+/// A value that is the whole of `bytes`: what stands behind it was written by nobody who writes this format.
+fn decode<T: DeserializeOwned>(bytes: &[u8]) -> io::Result<T> {
+    let (value, rest) = postcard::take_from_bytes(bytes).map_err(invalid)?;
+    if rest.is_empty() {
+        return Ok(value);
+    }
+    let error = format!("{} bytes are left behind the value", rest.len());
+    Err(io::Error::new(io::ErrorKind::InvalidData, error))
 }
 
 fn invalid(error: postcard::Error) -> io::Error {

@@ -4,7 +4,6 @@
 mod common;
 
 use std::collections::Bound;
-use std::fmt;
 use std::io;
 use std::io::{Read, Write};
 use std::pin::pin;
@@ -12,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
-use common::{ignore, open, payload, small};
+use common::{Command, Types, ignore, open, payload, small};
 use quorate::entry::RaftEntry;
 use quorate::storage::{IOFlushed, RaftLogStorage, RaftLogStorageExt};
 use quorate::type_config::alias::{CommittedLeaderIdOf, EntryOf, LogIdOf, VoteOf};
@@ -22,22 +21,6 @@ use quorate_log::sim_disk::{PowerCut, SimDisk};
 use quorate_log::{
     Codec, DiskDirectory, EntryBatch, LogError, LogStore, Opened, Options, Postcard, SnapshotStore,
 };
-use serde::{Deserialize, Serialize};
-
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct Command(Vec<u8>);
-
-impl fmt::Display for Command {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} bytes", self.0.len())
-    }
-}
-
-quorate::declare_raft_types!(
-    Types:
-        D = Command,
-        R = (),
-);
 
 /// Says no more of an entry than it must.
 struct Bare;
@@ -235,6 +218,36 @@ fn bytes_that_another_codec_wrote_are_refused() {
     drop(log);
     let error = LogStore::<Types, Postcard, _>::stepped(disk, small()).map(|_| ()).unwrap_err();
     assert!(matches!(&error, LogError::Corrupt { what, .. } if what.contains("undecodable")), "{error}");
+}
+
+#[test]
+fn bytes_behind_a_value_are_refused() {
+    type Format = dyn Fn(&[u8]) -> io::Result<()>;
+    let mut bytes = Vec::new();
+    <Postcard as Codec<Types>>::encode_entry(&entry(0, 10), &mut bytes).unwrap();
+    bytes.push(0);
+    let id = <Postcard as Codec<Types>>::encode_log_id(&id(3)).unwrap();
+    let vote = <Postcard as Codec<Types>>::encode_vote(&Vote::new(1, 1)).unwrap();
+    let read: [(&Format, Vec<u8>); 3] = [
+        (&|bytes| <Postcard as Codec<Types>>::decode_entry(bytes).map(|_| ()), bytes.clone()),
+        (&|bytes| <Postcard as Codec<Types>>::decode_log_id(bytes).map(|_| ()), [id, vec![0]].concat()),
+        (&|bytes| <Postcard as Codec<Types>>::decode_vote(bytes).map(|_| ()), [vote, vec![0]].concat()),
+    ];
+    for (decode, longer) in read {
+        decode(&longer[..longer.len() - 1]).unwrap();
+        let error = decode(&longer).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{error}");
+    }
+
+    let disk = SimDisk::new(1);
+    let Opened { log, writer, .. } = open(&disk).unwrap();
+    let mut batch = EntryBatch::new();
+    batch.push(0, 1, &bytes);
+    log.append(&batch, ignore()).unwrap();
+    writer.finish().unwrap();
+    drop(log);
+    let error = LogStore::<Types, Postcard, _>::stepped(disk, small()).map(|_| ()).unwrap_err();
+    assert!(matches!(&error, LogError::Corrupt { what, .. } if what.contains("left behind")), "{error}");
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! The contract's log storage, on a real directory and on a simulated disk.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-use std::fmt;
+mod common;
 
+use common::{Command, Types};
 use quorate::entry::RaftEntry;
 use quorate::storage::{IOFlushed, RaftLogReaderExt, RaftLogStorage, RaftLogStorageExt};
 use quorate::type_config::TypeConfigExt;
@@ -11,22 +12,6 @@ use quorate::vote::RaftLeaderId;
 use quorate::{LogId, LogState, RaftLogReader, RaftTypeConfig, Vote};
 use quorate_log::sim_disk::{Fault, SimDisk};
 use quorate_log::{LogError, LogStore, Options, READ_BATCH_BYTES};
-use serde::{Deserialize, Serialize};
-
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct Command(Vec<u8>);
-
-impl fmt::Display for Command {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} bytes", self.0.len())
-    }
-}
-
-quorate::declare_raft_types!(
-    Types:
-        D = Command,
-        R = (),
-);
 
 fn id(term: u64, node: u64, index: u64) -> LogIdOf<Types> {
     LogId::new(CommittedLeaderIdOf::<Types>::new(term, node), index)

@@ -50,6 +50,16 @@ const FORBIDDEN: &[(&str, &str)] = &[
     ("quorate_rt_tokio", "the runtime is whichever the application names"),
 ];
 
+/// The wall clock, under all its names.
+const WALL_CLOCK: &[&str] = &["std::time::SystemTime", "std::time::UNIX_EPOCH", "chrono"];
+
+/// Who may read the wall clock: for people, or for a name that only has to differ from others.
+const WALL_CLOCK_READERS: &[&str] = &[
+    "crates/quorate/src/metrics/instant.rs",
+    "crates/quorate-legacy/src/network_v1/sender.rs",
+    "crates/quorate-chaos/src/main.rs",
+];
+
 /// What of the forbidden is harmless: values that wake tasks, and a question that no seed answers in two ways.
 const HARMLESS: &[&str] = &[
     "tokio::sync",
@@ -159,6 +169,11 @@ const EXCEPTIONS: &[Exception] = &[
 pub(super) const RULES: &[Rule] = &[
     Rule { name: "deterministic", why: "a seed must replay to the last byte", check: deterministic },
     Rule {
+        name: "no-wall-clock",
+        why: "it jumps, by seconds or by years, and no election or lease may notice",
+        check: no_wall_clock,
+    },
+    Rule {
         name: "exception-in-use",
         why: "an exception that nobody needs hides the next mistake",
         check: exception_in_use,
@@ -178,6 +193,21 @@ fn deterministic(repo: &Repo, findings: &mut Findings) {
                 findings.add(path, line, format!("`{}`: {instead}", shown.1));
                 before = Some(shown);
             }
+        }
+    }
+}
+
+fn no_wall_clock(repo: &Repo, findings: &mut Findings) {
+    let sources =
+        repo.sources.iter().filter(|(path, _)| path.starts_with("crates/") && path.contains("/src/"));
+    for (path, source) in sources.filter(|(path, _)| !is_in(path, WALL_CLOCK_READERS)) {
+        let named = source.paths.iter().filter(|named| !source.is_test(named.line));
+        for named in named.filter(|named| WALL_CLOCK.iter().any(|clock| named.is_below(clock))) {
+            findings.add(
+                path,
+                named.line,
+                format!("`{}`: take a clock that only goes on", named.parts.join("::")),
+            );
         }
     }
 }
@@ -316,6 +346,23 @@ mod tests {
         for path in ["crates/quorate-node/src/listen.rs", "crates/quorate/tests/a.rs", "xtask/src/main.rs"] {
             assert!(names(path, text).is_empty(), "{path}");
         }
+    }
+
+    /// Row 35 of the table of bad input: a clock that jumps.
+    #[test]
+    fn nothing_of_the_product_reads_the_wall_clock() {
+        let text = "let now = std::time::SystemTime::now();";
+        let found = |path| findings("no-wall-clock", &[(path, text)]).len();
+        for path in ["crates/quorate-node/src/inner.rs", "crates/quorate-grpc/src/server.rs", FILE] {
+            assert_eq!(found(path), 1, "{path}");
+        }
+        for path in
+            ["crates/quorate/src/metrics/instant.rs", "crates/quorate/tests/a.rs", "xtask/src/main.rs"]
+        {
+            assert_eq!(found(path), 0, "{path}");
+        }
+        let monotonic = "let now = std::time::Instant::now();";
+        assert!(findings("no-wall-clock", &[("crates/quorate-node/src/inner.rs", monotonic)]).is_empty());
     }
 
     #[test]

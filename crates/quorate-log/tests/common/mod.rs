@@ -1,12 +1,29 @@
 //! A model of what a log must hold, and a workload drawn from a seed.
 #![allow(dead_code, unreachable_pub)]
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use quorate_log::sim_disk::SimDisk;
 use quorate_log::{Completion, EntryBatch, Log, LogError, Opened, Options, Writer};
+use serde::{Deserialize, Serialize};
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Command(pub Vec<u8>);
+
+impl fmt::Display for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes", self.0.len())
+    }
+}
+
+quorate::declare_raft_types!(
+    pub Types:
+        D = Command,
+        R = (),
+);
 
 /// Small segments and little memory, so that every path is taken soon.
 pub fn small() -> Options {

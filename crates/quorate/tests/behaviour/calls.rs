@@ -3,44 +3,23 @@
 use std::time::Duration;
 
 use quorate::Config;
-use quorate::SnapshotPolicy;
-use quorate::async_runtime::WatchReceiver;
 
 use crate::cluster::Cluster;
 use crate::cluster::LONG;
 use crate::cluster::PATIENCE;
-use crate::cluster::acknowledged;
+use crate::cluster::by_hand;
+use crate::cluster::compact;
 use crate::cluster::config;
 use crate::cluster::elapse;
 use crate::cluster::soon;
 use crate::network::Failure;
 use crate::network::Kind;
-use crate::network::Node;
 use crate::network::Purpose;
 use crate::stores::Add;
 
-fn by_hand() -> Config {
-    Config { snapshot_policy: SnapshotPolicy::Never, max_in_snapshot_log_to_keep: 0, ..config() }
-}
-
-async fn found(config: Config) -> (Cluster, Node, [u64; 2]) {
-    let mut cluster = Cluster::new(config);
-    let leader = cluster.found([1, 2, 3]).await;
-    acknowledged(&leader).await;
-    let others = cluster.others(&leader);
-    (cluster, leader, [others[0], others[1]])
-}
-
-/// Builds a snapshot of all that is applied and waits until the log behind it is purged.
-async fn compact(leader: &Node) {
-    let applied = leader.metrics().borrow_watched().last_applied;
-    leader.trigger().snapshot().await.unwrap();
-    leader.wait(PATIENCE).purged(applied, "purged").await.unwrap();
-}
-
 #[tokio::test(start_paused = true)]
 async fn each_call_is_told_how_long_it_may_take() {
-    let (cluster, leader, [away, to]) = found(by_hand()).await;
+    let (cluster, leader, [away, to]) = Cluster::of_three(by_hand()).await;
     cluster.router.isolate(away);
     soon(leader.client_write(Add(1))).await.unwrap();
     compact(&leader).await;
@@ -66,7 +45,7 @@ async fn each_call_is_told_how_long_it_may_take() {
 
 #[tokio::test(start_paused = true)]
 async fn heartbeats_and_snapshots_have_clients_of_their_own_and_a_stream_has_one_for_its_life() {
-    let (cluster, leader, [away, other]) = found(by_hand()).await;
+    let (cluster, leader, [away, other]) = Cluster::of_three(by_hand()).await;
     let clients = |id| cluster.router.clients(id, Purpose::Any);
     let before = clients(other);
     for _ in 0..20 {
@@ -88,7 +67,7 @@ async fn heartbeats_and_snapshots_have_clients_of_their_own_and_a_stream_has_one
 
 #[tokio::test(start_paused = true)]
 async fn each_vote_is_asked_for_over_a_client_of_its_own() {
-    let (cluster, leader, [one, other]) = found(config()).await;
+    let (cluster, leader, [one, other]) = Cluster::of_three(config()).await;
     let id = *leader.node_id();
     cluster.router.isolate(id);
     let asked = || {
@@ -111,7 +90,7 @@ async fn each_vote_is_asked_for_over_a_client_of_its_own() {
 #[tokio::test(start_paused = true)]
 async fn failures_that_may_pass_are_retried_at_once_some_ten_times_and_then_at_a_measured_pace() {
     for failure in [Failure::Network, Failure::Timeout] {
-        let (cluster, leader, [bad, _]) = found(config()).await;
+        let (cluster, leader, [bad, _]) = Cluster::of_three(config()).await;
         cluster.router.fail(bad, failure);
         let now = tokio::time::Instant::now();
         soon(leader.client_write(Add(1))).await.unwrap();
@@ -143,7 +122,7 @@ async fn a_node_that_cannot_be_reached_is_left_in_peace_while_others_write() {
         election_timeout_max: 30_000,
         ..config()
     };
-    let (cluster, leader, [down, _]) = found(quiet).await;
+    let (cluster, leader, [down, _]) = Cluster::of_three(quiet).await;
     cluster.router.isolate(down);
     let before = cluster.router.count(down, Kind::Append);
     for _ in 0..10 {
@@ -160,7 +139,7 @@ async fn a_node_that_cannot_be_reached_is_left_in_peace_while_others_write() {
 
 #[tokio::test(start_paused = true)]
 async fn a_snapshot_that_is_lost_on_its_way_is_sent_again_at_once_some_ten_times() {
-    let (cluster, leader, [bad, _]) = found(by_hand()).await;
+    let (cluster, leader, [bad, _]) = Cluster::of_three(by_hand()).await;
     cluster.router.isolate(bad);
     soon(leader.client_write(Add(1))).await.unwrap();
     compact(&leader).await;

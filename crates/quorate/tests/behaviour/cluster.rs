@@ -6,16 +6,26 @@ use std::time::Duration;
 
 use quorate::BasicNode;
 use quorate::Config;
+use quorate::SnapshotPolicy;
 use quorate::async_runtime::Instant;
 use quorate::async_runtime::WatchReceiver;
+use quorate::errors::ClientWriteError;
 use quorate::errors::Fatal;
+use quorate::errors::RaftError;
+use quorate::raft::ClientWriteResponse;
+use tokio::task::JoinHandle;
 
 use crate::network::Network;
 use crate::network::Node;
 use crate::network::Router;
+use crate::stores::Add;
+use crate::stores::Id;
 use crate::stores::Machine;
 use crate::stores::MemLog;
 use crate::stores::Types;
+
+/// What a client is told of its write.
+pub type Written = Result<ClientWriteResponse<Types>, RaftError<Types, ClientWriteError<Types>>>;
 
 /// A deadline that only a hang can miss.
 pub const PATIENCE: Option<Duration> = Some(Duration::from_secs(20));
@@ -26,6 +36,11 @@ pub const LONG: Duration = Duration::from_secs(5);
 /// What the tests run with, unless they say otherwise.
 pub fn config() -> Config {
     Config { enable_pre_vote: Some(true), ..Config::default() }
+}
+
+/// Snapshots on demand alone, and nothing kept behind them.
+pub fn by_hand() -> Config {
+    Config { snapshot_policy: SnapshotPolicy::Never, max_in_snapshot_log_to_keep: 0, ..config() }
 }
 
 /// Lets so much of the paused clock's time pass, with all that happens in it.
@@ -100,6 +115,31 @@ impl Cluster {
         leader
     }
 
+    /// A cluster of three, its leader whom a quorum has answered lately, and the two others.
+    pub async fn of_three(config: Config) -> (Self, Node, [u64; 2]) {
+        let mut cluster = Self::new(config);
+        let leader = cluster.found([1, 2, 3]).await;
+        acknowledged(&leader).await;
+        let others = cluster.others(&leader);
+        (cluster, leader, [others[0], others[1]])
+    }
+
+    /// Writes through a leader whose followers take the entry, and whose answers are lost. Gives its index and the
+    /// client that waits.
+    pub async fn write_unanswered(&self, leader: &Node, add: Add) -> (u64, JoinHandle<Written>) {
+        let others = self.others(leader);
+        for other in &others {
+            self.router.cut(*other, *leader.node_id());
+        }
+        let at = last_log(leader).unwrap() + 1;
+        let writer = leader.clone();
+        let waits = tokio::spawn(async move { writer.client_write(add).await });
+        for other in &others {
+            self.nodes[other].wait(PATIENCE).log_index_at_least(Some(at), "taken").await.unwrap();
+        }
+        (at, waits)
+    }
+
     /// Waits until a node leads and has committed an entry of its own.
     pub async fn leader(&self) -> Node {
         let waits = self.nodes.values().map(|node| {
@@ -141,6 +181,29 @@ impl Cluster {
     pub fn sum(&self, id: u64) -> u64 {
         self.disks[&id].machine.sum()
     }
+}
+
+/// So many writes of one; the index of the last.
+pub async fn write(leader: &Node, count: u64) -> u64 {
+    for _ in 0..count {
+        soon(leader.client_write(Add(1))).await.unwrap();
+    }
+    last_log(leader).unwrap()
+}
+
+/// Builds a snapshot of all that is applied, and waits for it.
+pub async fn build(node: &Node) -> Id {
+    let applied = node.metrics().borrow_watched().last_applied.unwrap();
+    node.trigger().snapshot().await.unwrap();
+    node.wait(PATIENCE).snapshot(applied, "built").await.unwrap();
+    applied
+}
+
+/// The same, and waits until the log behind it is purged.
+pub async fn compact(node: &Node) -> u64 {
+    let applied = build(node).await;
+    node.wait(PATIENCE).purged(Some(applied), "purged").await.unwrap();
+    applied.index
 }
 
 /// Waits until a quorum has answered the leader lately.

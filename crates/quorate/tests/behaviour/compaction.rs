@@ -9,32 +9,15 @@ use quorate::async_runtime::WatchReceiver;
 use crate::cluster::Cluster;
 use crate::cluster::LONG;
 use crate::cluster::PATIENCE;
+use crate::cluster::build;
+use crate::cluster::by_hand;
 use crate::cluster::config;
 use crate::cluster::elapse;
-use crate::cluster::last_log;
 use crate::cluster::soon;
+use crate::cluster::write;
 use crate::network::Kind;
 use crate::network::Node;
 use crate::stores::Add;
-
-fn by_hand() -> Config {
-    Config { snapshot_policy: SnapshotPolicy::Never, max_in_snapshot_log_to_keep: 0, ..config() }
-}
-
-async fn write(leader: &Node, count: u64) -> u64 {
-    for _ in 0..count {
-        soon(leader.client_write(Add(1))).await.unwrap();
-    }
-    last_log(leader).unwrap()
-}
-
-/// Builds a snapshot of all that is applied.
-async fn build(node: &Node) -> u64 {
-    let applied = node.metrics().borrow_watched().last_applied.unwrap();
-    node.trigger().snapshot().await.unwrap();
-    node.wait(PATIENCE).snapshot(applied, "built").await.unwrap();
-    applied.index
-}
 
 fn shown(node: &Node) -> (Option<u64>, Option<u64>) {
     let metrics = node.metrics().borrow_watched().clone();
@@ -90,7 +73,7 @@ async fn a_second_snapshot_at_the_same_place_does_no_harm() {
     let mut cluster = Cluster::new(by_hand());
     let leader = cluster.found([1]).await;
     write(&leader, 5).await;
-    let at = build(&leader).await;
+    let at = build(&leader).await.index;
     for _ in 0..3 {
         leader.trigger().snapshot().await.unwrap();
         elapse(LONG).await;
@@ -105,7 +88,7 @@ async fn entries_are_kept_behind_a_snapshot_and_purged_in_batches() {
     let mut cluster = Cluster::new(keep);
     let leader = cluster.found([1]).await;
     write(&leader, 10).await;
-    assert_eq!(build(&leader).await, 11);
+    assert_eq!(build(&leader).await.index, 11);
     elapse(LONG).await;
     // Up to 6 could go: seven entries, too few for a batch.
     assert_eq!(shown(&leader), (Some(11), None));
@@ -134,7 +117,7 @@ async fn entries_that_are_being_read_for_a_peer_are_purged_later() {
     cluster.router.restore(away);
     leader.trigger().reset_backoff([away]).await.unwrap();
     elapse(Duration::from_millis(100)).await;
-    let at = build(&leader).await;
+    let at = build(&leader).await.index;
     elapse(Duration::from_millis(100)).await;
     assert!(shown(&leader).1.is_none_or(|purged| purged < at), "{:?}", shown(&leader));
     log.read_gate.open();
@@ -158,7 +141,7 @@ async fn each_attempt_sends_the_newest_snapshot() {
     elapse(LONG).await;
     assert!(cluster.router.count(away, Kind::Snapshot) > 0);
     write(&leader, 10).await;
-    let at = build(&leader).await;
+    let at = build(&leader).await.index;
     cluster.router.restore(away);
     let behind = cluster.nodes[&away].wait(PATIENCE);
     behind.metrics(|m| m.snapshot.is_some_and(|last| last.index == at), "the newest").await.unwrap();

@@ -2,22 +2,16 @@
 
 use futures_util::StreamExt;
 use futures_util::stream;
-use quorate::Entry;
-use quorate::EntryPayload;
-use quorate::LogId;
 use quorate::ServerState;
 use quorate::SnapshotMeta;
 use quorate::async_runtime::WatchReceiver;
-use quorate::entry::RaftEntry;
 use quorate::errors::Fatal;
-use quorate::impls::leader_id_adv::LeaderId;
 use quorate::raft::AppendEntriesRequest;
 use quorate::raft::AppendEntriesResponse;
 use quorate::raft::StreamAppendError;
 use quorate::raft::TransferLeaderError;
 use quorate::raft::TransferLeaderRequest;
 use quorate::raft::VoteRequest;
-use quorate::type_config::alias::EntryOf;
 use quorate::type_config::alias::VoteOf;
 
 use crate::cluster::Cluster;
@@ -27,32 +21,14 @@ use crate::cluster::elapse;
 use crate::cluster::last_log;
 use crate::cluster::soon;
 use crate::cluster::term;
+use crate::messages::entry;
+use crate::messages::id;
+use crate::messages::request;
+use crate::messages::vote;
 use crate::network::Node;
 use crate::stores::Add;
 use crate::stores::Id;
 use crate::stores::Types;
-
-fn vote(term: u64, node_id: u64, committed: bool) -> VoteOf<Types> {
-    VoteOf::<Types> { leader_id: LeaderId { term, node_id }, committed }
-}
-
-fn id(term: u64, node_id: u64, index: u64) -> Id {
-    LogId::new(LeaderId { term, node_id }, index)
-}
-
-fn entry(log_id: Id) -> EntryOf<Types> {
-    Entry::new(log_id, EntryPayload::Normal(Add(1)))
-}
-
-/// Entries of the leader 9 in term 3.
-fn request(prev: Option<u64>, indexes: impl IntoIterator<Item = u64>) -> AppendEntriesRequest<Types> {
-    AppendEntriesRequest {
-        vote: vote(3, 9, true),
-        prev_log_id: prev.map(|index| id(3, 9, index)),
-        entries: indexes.into_iter().map(|index| entry(id(3, 9, index))).collect(),
-        leader_commit: None,
-    }
-}
 
 /// A node that no other runs beside; the test plays the leader, node 9.
 async fn alone() -> (Cluster, Node) {

@@ -1,23 +1,17 @@
 //! A call that never returns, of every kind, to one peer or to all: the others go on, and when it returns all goes on.
 
-use quorate::Config;
-use quorate::SnapshotPolicy;
 use quorate::async_runtime::WatchReceiver;
 
 use crate::cluster::Cluster;
 use crate::cluster::LONG;
-use crate::cluster::PATIENCE;
-use crate::cluster::config;
+use crate::cluster::by_hand;
+use crate::cluster::compact;
 use crate::cluster::elapse;
 use crate::cluster::soon;
+use crate::cluster::write;
 use crate::network::Kind;
 use crate::network::Node;
 use crate::stores::Add;
-
-/// Snapshots on demand alone, and nothing kept behind them.
-fn by_hand() -> Config {
-    Config { snapshot_policy: SnapshotPolicy::Never, max_in_snapshot_log_to_keep: 0, ..config() }
-}
 
 /// Writes to whoever leads, until it is acknowledged.
 async fn write_somewhere(cluster: &Cluster) -> u64 {
@@ -40,12 +34,8 @@ async fn one_behind() -> (Cluster, Node, u64) {
     let leader = cluster.found([1, 2, 3]).await;
     let away = cluster.others(&leader)[0];
     cluster.router.isolate(away);
-    for _ in 0..10 {
-        soon(leader.client_write(Add(1))).await.unwrap();
-    }
-    let applied = leader.metrics().borrow_watched().last_applied;
-    leader.trigger().snapshot().await.unwrap();
-    leader.wait(PATIENCE).purged(applied, "purged").await.unwrap();
+    write(&leader, 10).await;
+    compact(&leader).await;
     (cluster, leader, away)
 }
 

@@ -24,14 +24,6 @@ use crate::network::Kind;
 use crate::network::Node;
 use crate::stores::Add;
 
-async fn found(config: Config) -> (Cluster, Node, [u64; 2]) {
-    let mut cluster = Cluster::new(config);
-    let leader = cluster.found([1, 2, 3]).await;
-    acknowledged(&leader).await;
-    let others = cluster.others(&leader);
-    (cluster, leader, [others[0], others[1]])
-}
-
 /// Writes without waiting for the outcome, and returns when the entry is in the leader's log.
 async fn begin_write(leader: &Node) -> tokio::task::JoinHandle<bool> {
     let (writer, at) = (leader.clone(), last_log(leader).map(|last| last + 1));
@@ -42,7 +34,7 @@ async fn begin_write(leader: &Node) -> tokio::task::JoinHandle<bool> {
 
 #[tokio::test(start_paused = true)]
 async fn voters_and_learners_get_a_heartbeat_each_interval() {
-    let (mut cluster, leader, [one, other]) = found(config()).await;
+    let (mut cluster, leader, [one, other]) = Cluster::of_three(config()).await;
     cluster.start(4).await;
     soon(leader.add_learner(4, quorate::BasicNode::new("node 4"), true)).await.unwrap();
     elapse(Duration::from_millis(200)).await;
@@ -56,7 +48,7 @@ async fn voters_and_learners_get_a_heartbeat_each_interval() {
 
 #[tokio::test(start_paused = true)]
 async fn a_heartbeat_says_what_is_known_to_match_and_no_more() {
-    let (cluster, leader, [one, other]) = found(config()).await;
+    let (cluster, leader, [one, other]) = Cluster::of_three(config()).await;
     soon(leader.client_write(Add(1))).await.unwrap();
     cluster.applied(2).await;
     cluster.disks[&one].log.append_gate.close();
@@ -79,7 +71,7 @@ async fn a_heartbeat_says_what_is_known_to_match_and_no_more() {
 
 #[tokio::test(start_paused = true)]
 async fn a_peer_that_hangs_has_one_heartbeat_under_way_at_a_time() {
-    let (cluster, _leader, [one, _]) = found(config()).await;
+    let (cluster, _leader, [one, _]) = Cluster::of_three(config()).await;
     cluster.router.hang_kind(one, Kind::Heartbeat);
     let before = cluster.router.count(one, Kind::Heartbeat);
     elapse(Duration::from_secs(1)).await;
@@ -90,7 +82,7 @@ async fn a_peer_that_hangs_has_one_heartbeat_under_way_at_a_time() {
 #[tokio::test(start_paused = true)]
 async fn after_the_quorum_is_lost_heartbeats_and_silence_alternate() {
     let probing = Config { quorum_loss_probe_interval: Some(1000), ..config() };
-    let (cluster, leader, [one, other]) = found(probing).await;
+    let (cluster, leader, [one, other]) = Cluster::of_three(probing).await;
     for id in [one, other] {
         cluster.router.cut(id, *leader.node_id());
     }
@@ -118,7 +110,7 @@ async fn after_the_quorum_is_lost_heartbeats_and_silence_alternate() {
 
 #[tokio::test(start_paused = true)]
 async fn a_network_that_takes_a_part_of_a_request_gets_the_rest_next() {
-    let (cluster, leader, _) = found(config()).await;
+    let (cluster, leader, _) = Cluster::of_three(config()).await;
     cluster.router.partial(3);
     let writes = (0..50).map(|_| leader.client_write(Add(1)));
     for write in soon(futures_util::future::join_all(writes)).await {
@@ -131,7 +123,7 @@ async fn a_network_that_takes_a_part_of_a_request_gets_the_rest_next() {
 
 #[tokio::test(start_paused = true)]
 async fn calls_one_after_the_other_carry_all_that_has_gathered_meanwhile() {
-    let (cluster, leader, [one, _]) = found(config()).await;
+    let (cluster, leader, [one, _]) = Cluster::of_three(config()).await;
     cluster.router.delay(Duration::from_millis(10));
     let before = cluster.router.count(one, Kind::Append);
     let under_way = Arc::new(Mutex::new((0_u64, 0_usize)));
@@ -164,7 +156,7 @@ async fn calls_one_after_the_other_carry_all_that_has_gathered_meanwhile() {
 
 #[tokio::test(start_paused = true)]
 async fn nothing_is_applied_before_the_commit_is_saved() {
-    let (cluster, leader, _) = found(config()).await;
+    let (cluster, leader, _) = Cluster::of_three(config()).await;
     let log = cluster.disks[leader.node_id()].log.clone();
     log.commit_gate.close();
     let write = begin_write(&leader).await;
@@ -179,7 +171,7 @@ async fn nothing_is_applied_before_the_commit_is_saved() {
 
 #[tokio::test(start_paused = true)]
 async fn a_follower_applies_what_is_committed_though_its_own_disk_is_behind() {
-    let (cluster, leader, [one, _]) = found(config()).await;
+    let (cluster, leader, [one, _]) = Cluster::of_three(config()).await;
     cluster.disks[&one].log.fail(|faults| faults.withhold = true);
     soon(leader.client_write(Add(1))).await.unwrap();
     cluster.applied(2).await;
@@ -190,7 +182,7 @@ async fn a_follower_applies_what_is_committed_though_its_own_disk_is_behind() {
 
 #[tokio::test(start_paused = true)]
 async fn a_leader_without_a_quorum_keeps_what_is_pending_and_goes_on_when_it_is_back() {
-    let (cluster, leader, others) = found(config()).await;
+    let (cluster, leader, others) = Cluster::of_three(config()).await;
     let before = term(&leader);
     // They hear it, so that no other leads, and it does not hear them.
     for id in others {
@@ -231,7 +223,7 @@ async fn a_lone_voter_needs_no_lease() {
 
 #[tokio::test(start_paused = true)]
 async fn while_leadership_is_handed_over_nothing_is_let_in_and_no_heartbeat_leaves() {
-    let (cluster, leader, [to, other]) = found(config()).await;
+    let (cluster, leader, [to, other]) = Cluster::of_three(config()).await;
     cluster.router.hang_kind(to, Kind::Transfer);
     cluster.router.hang_kind(other, Kind::Transfer);
     leader.trigger().transfer_leader(to).await.unwrap();
@@ -254,7 +246,7 @@ async fn while_leadership_is_handed_over_nothing_is_let_in_and_no_heartbeat_leav
 /// The contract lets the leader wait for ever to be outvoted.
 #[tokio::test(start_paused = true)]
 async fn a_transfer_that_nobody_takes_up_is_given_up() {
-    let (cluster, leader, others) = found(Config { enable_elect: false, ..config() }).await;
+    let (cluster, leader, others) = Cluster::of_three(Config { enable_elect: false, ..config() }).await;
     for id in others {
         cluster.router.hang_kind(id, Kind::Transfer);
     }
@@ -268,7 +260,7 @@ async fn a_transfer_that_nobody_takes_up_is_given_up() {
 
 #[tokio::test(start_paused = true)]
 async fn a_learner_that_is_told_to_lead_refuses_or_does_nothing() {
-    let (mut cluster, leader, _) = found(config()).await;
+    let (mut cluster, leader, _) = Cluster::of_three(config()).await;
     cluster.start(4).await;
     soon(leader.add_learner(4, quorate::BasicNode::new("node 4"), true)).await.unwrap();
     cluster.applied(last_log(&leader).unwrap()).await;
@@ -288,7 +280,7 @@ async fn a_learner_that_is_told_to_lead_refuses_or_does_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn an_old_leader_shows_no_peers_and_a_new_one_shows_all() {
-    let (mut cluster, leader, _) = found(config()).await;
+    let (mut cluster, leader, _) = Cluster::of_three(config()).await;
     let id = *leader.node_id();
     assert_eq!(leader.metrics().borrow_watched().replication.as_ref().unwrap().len(), 3);
     let (old, next) = cluster.depose(id).await;
@@ -302,7 +294,7 @@ async fn an_old_leader_shows_no_peers_and_a_new_one_shows_all() {
 
 #[tokio::test(start_paused = true)]
 async fn a_wiped_follower_is_found_by_heartbeats_and_fed_anew() {
-    let (mut cluster, leader, [wiped, _]) = found(config()).await;
+    let (mut cluster, leader, [wiped, _]) = Cluster::of_three(config()).await;
     for _ in 0..20 {
         soon(leader.client_write(Add(1))).await.unwrap();
     }
@@ -318,7 +310,7 @@ async fn a_wiped_follower_is_found_by_heartbeats_and_fed_anew() {
 
 #[tokio::test(start_paused = true)]
 async fn a_wiped_follower_counts_for_no_quorum_until_it_is_fed() {
-    let (mut cluster, leader, [wiped, other]) = found(config()).await;
+    let (mut cluster, leader, [wiped, other]) = Cluster::of_three(config()).await;
     soon(leader.client_write(Add(1))).await.unwrap();
     cluster.applied(2).await;
     cluster.stop(wiped).await;

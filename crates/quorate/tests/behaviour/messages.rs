@@ -13,12 +13,14 @@ use quorate::Snapshot;
 use quorate::SnapshotMeta;
 use quorate::StoredMembership;
 use quorate::async_runtime::WatchReceiver;
+use quorate::entry::RaftEntry;
 use quorate::errors::Fatal;
 use quorate::impls::leader_id_adv::LeaderId;
 use quorate::raft::AppendEntriesRequest;
 use quorate::raft::AppendEntriesResponse;
 use quorate::raft::TransferLeaderRequest;
 use quorate::raft::VoteRequest;
+use quorate::type_config::alias::EntryOf;
 use quorate::type_config::alias::SnapshotOf;
 use quorate::type_config::alias::VoteOf;
 
@@ -33,20 +35,20 @@ use crate::stores::Add;
 use crate::stores::Id;
 use crate::stores::Types;
 
-fn vote(term: u64, node_id: u64, committed: bool) -> VoteOf<Types> {
+pub fn vote(term: u64, node_id: u64, committed: bool) -> VoteOf<Types> {
     VoteOf::<Types> { leader_id: LeaderId { term, node_id }, committed }
 }
 
-fn id(term: u64, node_id: u64, index: u64) -> Id {
+pub fn id(term: u64, node_id: u64, index: u64) -> Id {
     LogId::new(LeaderId { term, node_id }, index)
 }
 
-fn entry(log_id: Id) -> Entry<LeaderId<u64, u64>, EntryPayload<Add, u64, BasicNode>> {
-    Entry { log_id, payload: EntryPayload::Normal(Add(1)) }
+pub fn entry(log_id: Id) -> EntryOf<Types> {
+    Entry::new(log_id, EntryPayload::Normal(Add(1)))
 }
 
 /// Entries of the leader 9 in term 3.
-fn request(prev: Option<u64>, indexes: impl IntoIterator<Item = u64>) -> AppendEntriesRequest<Types> {
+pub fn request(prev: Option<u64>, indexes: impl IntoIterator<Item = u64>) -> AppendEntriesRequest<Types> {
     AppendEntriesRequest {
         vote: vote(3, 9, true),
         prev_log_id: prev.map(|index| id(3, 9, index)),

@@ -50,16 +50,7 @@ async fn a_write_that_survives_its_leader_is_acknowledged_once_applied_and_appli
     let mut cluster = Cluster::new(config());
     let leader = cluster.found([1, 2, 3]).await;
     let old = *leader.node_id();
-    // The followers take the entry; the answers are lost.
-    for other in cluster.others(&leader) {
-        cluster.router.cut(other, old);
-    }
-    let at = last_log(&leader).unwrap() + 1;
-    let writer = leader.clone();
-    let write = tokio::spawn(async move { writer.client_write(Add(7)).await });
-    for other in cluster.others(&leader) {
-        cluster.nodes[&other].wait(PATIENCE).log_index_at_least(Some(at), "taken").await.unwrap();
-    }
+    let (at, write) = cluster.write_unanswered(&leader, Add(7)).await;
     let (_, next) = cluster.depose(old).await;
     assert!(term(&next) > term(&leader));
     cluster.router.restore(old);

@@ -9,34 +9,15 @@ use quorate::errors::Fatal;
 use crate::cluster::Cluster;
 use crate::cluster::LONG;
 use crate::cluster::PATIENCE;
+use crate::cluster::by_hand;
+use crate::cluster::compact;
 use crate::cluster::config;
 use crate::cluster::elapse;
 use crate::cluster::last_log;
 use crate::cluster::soon;
+use crate::cluster::write;
 use crate::network::Kind;
-use crate::network::Node;
 use crate::stores::Add;
-
-/// Snapshots on demand alone, and nothing kept behind them.
-fn by_hand() -> Config {
-    Config { snapshot_policy: SnapshotPolicy::Never, max_in_snapshot_log_to_keep: 0, ..config() }
-}
-
-async fn write(leader: &Node, count: u64) -> u64 {
-    for _ in 0..count {
-        soon(leader.client_write(Add(1))).await.unwrap();
-    }
-    last_log(leader).unwrap()
-}
-
-/// Builds a snapshot of all that is applied and waits until the log behind it is purged.
-async fn compact(node: &Node) -> u64 {
-    let applied = node.metrics().borrow_watched().last_applied.unwrap();
-    node.trigger().snapshot().await.unwrap();
-    node.wait(PATIENCE).snapshot(applied, "built").await.unwrap();
-    node.wait(PATIENCE).purged(Some(applied), "purged").await.unwrap();
-    applied.index
-}
 
 #[tokio::test(start_paused = true)]
 async fn writes_go_on_while_a_snapshot_is_built() {

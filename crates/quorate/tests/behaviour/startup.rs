@@ -7,7 +7,6 @@ use quorate::BasicNode;
 use quorate::Config;
 use quorate::EntryPayload;
 use quorate::ServerState;
-use quorate::SnapshotPolicy;
 use quorate::Vote;
 use quorate::async_runtime::WatchReceiver;
 use quorate::entry::RaftEntry;
@@ -21,6 +20,7 @@ use crate::cluster::Cluster;
 use crate::cluster::LONG;
 use crate::cluster::PATIENCE;
 use crate::cluster::acknowledged;
+use crate::cluster::by_hand;
 use crate::cluster::config;
 use crate::cluster::elapse;
 use crate::cluster::last_log;
@@ -29,10 +29,6 @@ use crate::cluster::term;
 use crate::network::Kind;
 use crate::stores::Add;
 use crate::stores::Machine;
-
-fn by_hand() -> Config {
-    Config { snapshot_policy: SnapshotPolicy::Never, max_in_snapshot_log_to_keep: 0, ..config() }
-}
 
 fn members(ids: impl IntoIterator<Item = u64>) -> BTreeMap<u64, BasicNode> {
     ids.into_iter().map(|id| (id, BasicNode::new(format!("node {id}")))).collect()

@@ -13,14 +13,12 @@ use quorate::raft::VoteRequest;
 use crate::cluster::Cluster;
 use crate::cluster::LONG;
 use crate::cluster::PATIENCE;
-use crate::cluster::acknowledged;
 use crate::cluster::config;
 use crate::cluster::elapse;
 use crate::cluster::soon;
 use crate::cluster::term;
 use crate::network::Failure;
 use crate::network::Kind;
-use crate::network::Node;
 use crate::stores::Add;
 use crate::stores::Types;
 
@@ -32,17 +30,9 @@ fn plain() -> Config {
     Config { enable_pre_vote: Some(false), ..config() }
 }
 
-async fn found(config: Config) -> (Cluster, Node, [u64; 2]) {
-    let mut cluster = Cluster::new(config);
-    let leader = cluster.found([1, 2, 3]).await;
-    acknowledged(&leader).await;
-    let others = cluster.others(&leader);
-    (cluster, leader, [others[0], others[1]])
-}
-
 #[tokio::test(start_paused = true)]
 async fn a_lease_forbids_a_vote_unless_leadership_is_handed_over() {
-    let (cluster, leader, [voter, heir]) = found(config()).await;
+    let (cluster, leader, [voter, heir]) = Cluster::of_three(config()).await;
     let (node, last) = (cluster.nodes[&voter].clone(), cluster.disks[&voter].log.last());
     let candidate = Vote::new(term(&leader) + 1, heir);
     let asked = VoteRequest::new(candidate, last);
@@ -63,7 +53,7 @@ async fn a_lease_forbids_a_vote_unless_leadership_is_handed_over() {
 
 #[tokio::test(start_paused = true)]
 async fn who_is_told_of_a_transfer_may_vote_for_the_heir_at_once() {
-    let (cluster, leader, [voter, heir]) = found(config()).await;
+    let (cluster, leader, [voter, heir]) = Cluster::of_three(config()).await;
     let (node, last) = (cluster.nodes[&voter].clone(), cluster.disks[&voter].log.last());
     let from = leader.metrics().borrow_watched().vote;
     let asked = VoteRequest::new(Vote::new(term(&leader) + 1, heir), last);
@@ -77,7 +67,7 @@ async fn who_is_told_of_a_transfer_may_vote_for_the_heir_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn a_leader_without_a_quorum_may_give_its_vote_and_steps_down() {
-    let (cluster, leader, others) = found(config()).await;
+    let (cluster, leader, others) = Cluster::of_three(config()).await;
     for id in others {
         cluster.router.isolate(id);
     }
@@ -112,7 +102,7 @@ async fn a_vote_is_answered_when_it_is_durable() {
 /// its vote, and give the same term's vote to another.
 #[tokio::test(start_paused = true)]
 async fn a_candidate_asks_when_its_own_vote_is_durable() {
-    let (mut cluster, leader, [one, other]) = found(plain()).await;
+    let (mut cluster, leader, [one, other]) = Cluster::of_three(plain()).await;
     cluster.stop(*leader.node_id()).await;
     let log = cluster.disks[&one].log.clone();
     cluster.disks[&other].log.vote_gate.close();
@@ -132,7 +122,7 @@ async fn a_candidate_asks_when_its_own_vote_is_durable() {
 async fn a_refusal_with_a_higher_vote_teaches_its_term() {
     for pre_vote in [false, true] {
         let quiet = Config { enable_elect: false, ..plain() };
-        let (mut cluster, leader, [one, other]) = found(quiet).await;
+        let (mut cluster, leader, [one, other]) = Cluster::of_three(quiet).await;
         cluster.stop(*leader.node_id()).await;
         elapse(LEASE * 2).await;
         let higher = Vote::new(77, 99);
@@ -152,7 +142,7 @@ async fn a_refusal_with_a_higher_vote_teaches_its_term() {
 
 #[tokio::test(start_paused = true)]
 async fn a_campaign_begins_after_the_lease_and_an_election_timeout() {
-    let (cluster, leader, others) = found(plain()).await;
+    let (cluster, leader, others) = Cluster::of_three(plain()).await;
     let campaigns = || others.map(|id| cluster.router.sent(id, Kind::Vote)).iter().sum::<u64>();
     let before = campaigns();
     cluster.router.isolate(*leader.node_id());
@@ -165,7 +155,7 @@ async fn a_campaign_begins_after_the_lease_and_an_election_timeout() {
 
 #[tokio::test(start_paused = true)]
 async fn who_knows_of_a_greater_log_lets_its_holder_go_first() {
-    let (mut cluster, leader, [behind, ahead]) = found(plain()).await;
+    let (mut cluster, leader, [behind, ahead]) = Cluster::of_three(plain()).await;
     cluster.router.isolate(behind);
     soon(leader.client_write(Add(1))).await.unwrap();
     cluster.stop(*leader.node_id()).await;
@@ -191,7 +181,7 @@ async fn who_knows_of_a_greater_log_lets_its_holder_go_first() {
 
 #[tokio::test(start_paused = true)]
 async fn a_follower_told_to_campaign_beats_a_leader_whose_lease_has_passed() {
-    let (cluster, leader, [heir, _]) = found(Config { enable_heartbeat: false, ..plain() }).await;
+    let (cluster, leader, [heir, _]) = Cluster::of_three(Config { enable_heartbeat: false, ..plain() }).await;
     let before = term(&leader);
     // Within the lease it is refused.
     cluster.nodes[&heir].trigger().elect(false).await.unwrap();
@@ -212,7 +202,7 @@ async fn a_follower_told_to_campaign_beats_a_leader_whose_lease_has_passed() {
 
 #[tokio::test(start_paused = true)]
 async fn a_winner_writes_a_blank_entry_at_once_and_feeds_voters_and_learners() {
-    let (mut cluster, leader, _) = found(config()).await;
+    let (mut cluster, leader, _) = Cluster::of_three(config()).await;
     cluster.start(4).await;
     soon(leader.add_learner(4, quorate::BasicNode::new("node 4"), true)).await.unwrap();
     let end = crate::cluster::last_log(&leader).unwrap();
@@ -229,7 +219,7 @@ async fn a_winner_writes_a_blank_entry_at_once_and_feeds_voters_and_learners() {
 
 #[tokio::test(start_paused = true)]
 async fn pre_votes_that_are_not_granted_change_nothing_and_are_tried_again() {
-    let (cluster, leader, [one, other]) = found(config()).await;
+    let (cluster, leader, [one, other]) = Cluster::of_three(config()).await;
     let before = term(&leader);
     cluster.router.isolate(*leader.node_id());
     for failure in [Some(Failure::Network), Some(Failure::Timeout), None] {
@@ -260,7 +250,7 @@ async fn pre_votes_that_are_not_granted_change_nothing_and_are_tried_again() {
 
 #[tokio::test(start_paused = true)]
 async fn a_node_with_a_live_leader_refuses_its_own_pre_vote() {
-    let (cluster, leader, [one, _]) = found(config()).await;
+    let (cluster, leader, [one, _]) = Cluster::of_three(config()).await;
     let before = term(&leader);
     cluster.nodes[&one].trigger().elect(true).await.unwrap();
     elapse(LONG).await;
@@ -277,7 +267,7 @@ async fn a_lone_voter_needs_no_pre_vote() {
 
 #[tokio::test(start_paused = true)]
 async fn hearing_the_leader_is_enough_though_nobody_is_reached() {
-    let (cluster, leader, [one, other]) = found(plain()).await;
+    let (cluster, leader, [one, other]) = Cluster::of_three(plain()).await;
     let before = term(&leader);
     let heard = || cluster.nodes[&one].metrics().borrow_watched().current_leader;
     for id in [other, *leader.node_id()] {
@@ -290,7 +280,7 @@ async fn hearing_the_leader_is_enough_though_nobody_is_reached() {
 
 #[tokio::test(start_paused = true)]
 async fn a_message_of_a_greater_leader_ends_a_candidacy_and_a_leadership() {
-    let (cluster, leader, others) = found(plain()).await;
+    let (cluster, leader, others) = Cluster::of_three(plain()).await;
     let greater = Vote::new_committed(50, 77);
     let beat =
         AppendEntriesRequest { vote: greater, prev_log_id: None, entries: Vec::new(), leader_commit: None };

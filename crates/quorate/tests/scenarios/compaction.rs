@@ -9,18 +9,14 @@ use quorate::errors::RaftError;
 use crate::cluster::Cluster;
 use crate::cluster::LONG;
 use crate::cluster::PATIENCE;
+use crate::cluster::by_hand;
+use crate::cluster::compact;
 use crate::cluster::config;
 use crate::cluster::elapse;
-use crate::cluster::last_log;
 use crate::cluster::soon;
 use crate::network::Kind;
 use crate::network::Node;
 use crate::stores::Add;
-
-/// Snapshots on demand alone, and nothing kept behind them.
-fn by_hand() -> Config {
-    Config { snapshot_policy: SnapshotPolicy::Never, max_in_snapshot_log_to_keep: 0, ..config() }
-}
 
 async fn write(leader: &Node, numbers: std::ops::RangeInclusive<u64>) -> u64 {
     let mut last = 0;
@@ -28,13 +24,6 @@ async fn write(leader: &Node, numbers: std::ops::RangeInclusive<u64>) -> u64 {
         last = soon(leader.client_write(Add(n))).await.unwrap().log_id.index;
     }
     last
-}
-
-/// Builds a snapshot of all that is applied, and purges all that it covers.
-async fn compact(node: &Node) {
-    let applied = node.metrics().borrow_watched().last_applied;
-    node.trigger().snapshot().await.unwrap();
-    node.wait(PATIENCE).purged(applied, "purged").await.unwrap();
 }
 
 /// The state machine is in the middle of an entry when a snapshot comes that covers it, then a newer one, then the first
@@ -90,15 +79,7 @@ async fn scenario_36_a_client_whose_entry_is_purged_before_it_is_answered_is_tol
     let mut cluster = Cluster::new(by_hand());
     let leader = cluster.found([1, 2, 3]).await;
     let old = *leader.node_id();
-    for other in cluster.others(&leader) {
-        cluster.router.cut(other, old);
-    }
-    let at = last_log(&leader).unwrap() + 1;
-    let writer = leader.clone();
-    let waits = tokio::spawn(async move { writer.client_write(Add(7)).await });
-    for other in cluster.others(&leader) {
-        cluster.nodes[&other].wait(PATIENCE).log_index_at_least(Some(at), "taken").await.unwrap();
-    }
+    let (_, waits) = cluster.write_unanswered(&leader, Add(7)).await;
     let (old_leader, next) = cluster.depose(old).await;
     write(&next, 1..=5).await;
     compact(&next).await;
