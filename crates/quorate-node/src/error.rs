@@ -1,6 +1,7 @@
 //! Every way in which this crate can say no. Each text names the cause and the way out.
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -410,6 +411,12 @@ pub enum StartError {
         /// What the file system said.
         cause: String,
     },
+    /// The disk is full: a start has a few bytes to write before it may answer anybody.
+    #[error("no space left for {}; make room on its file system and start again, nothing is lost", path.display())]
+    NoSpace {
+        /// The file or directory.
+        path: PathBuf,
+    },
     /// The log or a snapshot cannot be read.
     #[error("cannot open the node's log and snapshots: {cause}")]
     Storage {
@@ -434,6 +441,24 @@ pub enum StartError {
     /// The cluster could not be joined.
     #[error(transparent)]
     Join(#[from] JoinError),
+}
+
+impl StartError {
+    /// What the file system refused, and what to do about it.
+    pub(crate) fn io(action: &'static str, path: &Path, error: &io::Error) -> Self {
+        let way_out = match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                return Self::NoSpace { path: path.to_owned() };
+            }
+            io::ErrorKind::ReadOnlyFilesystem => "; mount it for writing, or give another directory",
+            io::ErrorKind::PermissionDenied => {
+                "; let the user who runs the node write to it, or give another directory"
+            }
+            io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => "; give another directory",
+            _ => "",
+        };
+        Self::Io { action, path: path.to_owned(), cause: format!("{error}{way_out}") }
+    }
 }
 
 /// Which option is out of its range, and the rule that it breaks.

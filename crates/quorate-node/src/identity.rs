@@ -73,7 +73,7 @@ impl Identity {
         }
         body.incarnation = body.incarnation.saturating_add(1);
         let mut identity = Self { dir: dir.to_owned(), body: body.clone(), lock: Some(lock) };
-        identity.store(body).map_err(|error| io_error("write", &dir.join(FILE), &error))?;
+        identity.store(body).map_err(|error| StartError::io("write", &dir.join(FILE), &error))?;
         Ok(identity)
     }
 
@@ -151,7 +151,7 @@ fn load(file: &Path) -> Result<Option<Body>, StartError> {
     match File::open(file).and_then(|file| file.take(FILE_BYTES_MAX).read_to_end(&mut bytes)) {
         Ok(_) => decode(&bytes, file).map(Some),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(io_error("read", file, &error)),
+        Err(error) => Err(StartError::io("read", file, &error)),
     }
 }
 
@@ -181,7 +181,7 @@ fn decode(bytes: &[u8], file: &Path) -> Result<Body, StartError> {
 /// The file with these bytes as it is written again, for fuzzers.
 #[cfg(feature = "testing")]
 pub(crate) fn rewrite(bytes: &[u8], file: &Path) -> Result<Vec<u8>, StartError> {
-    encode(&decode(bytes, file)?).map_err(|error| io_error("write", file, &error))
+    encode(&decode(bytes, file)?).map_err(|error| StartError::io("write", file, &error))
 }
 
 /// A log without an identity is a lost identity, not a fresh directory: it must not be formatted over.
@@ -201,11 +201,7 @@ fn create_private_dir(dir: &Path) -> Result<(), StartError> {
         .recursive(true)
         .mode(0o700)
         .create(dir)
-        .map_err(|error| io_error("create", dir, &error))
-}
-
-fn io_error(action: &'static str, path: &Path, error: &io::Error) -> StartError {
-    StartError::Io { action, path: path.to_owned(), cause: error.to_string() }
+        .map_err(|error| StartError::io("create", dir, &error))
 }
 
 /// Folds bytes into 128 bits (FNV-1a). Spreads, and protects against nobody: the input is random already.
@@ -224,7 +220,7 @@ struct DirLock {
 impl DirLock {
     fn acquire(dir: &Path) -> Result<Self, StartError> {
         let path = dir.join(LOCK_FILE);
-        let failed = |error: io::Error| io_error("lock", &path, &error);
+        let failed = |error: io::Error| StartError::io("lock", &path, &error);
         let mut file = OpenOptions::new()
             .create(true)
             .truncate(false)

@@ -84,6 +84,7 @@ mod machine;
 mod member;
 mod members;
 mod node;
+mod place;
 mod plan;
 mod read;
 mod roster;

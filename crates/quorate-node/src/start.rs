@@ -24,6 +24,7 @@ use crate::listen::listen;
 use crate::machine::Machine;
 use crate::member::Member;
 use crate::node::Node;
+use crate::place;
 use crate::read::ReadRounds;
 use crate::roster::NodeRoster;
 use crate::service::RaftDoors;
@@ -126,7 +127,12 @@ fn run<S: StateMachine>(inner: Arc<Inner<S>>, listener: TcpListener, snapshots: 
 async fn open_identity(options: &Builder) -> Result<Identity, StartError> {
     let (dir, id) = (options.data_dir.clone(), options.id);
     let format = options.fresh != Fresh::Refuse;
-    let opened = spawn_blocking(move || Identity::open(&dir, id, format)).await;
+    let opened = spawn_blocking(move || {
+        let identity = Identity::open(&dir, id, format)?;
+        place::warn_of(&dir);
+        Ok(identity)
+    });
+    let opened = opened.await;
     opened.unwrap_or_else(|error| {
         let path = options.data_dir.clone();
         Err(StartError::Io { action: "open", path, cause: error.to_string() })

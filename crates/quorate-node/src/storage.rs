@@ -34,13 +34,12 @@ impl Storage {
             );
         }
         let snapshot_dir = data_dir.join("snapshots");
-        let directory = DiskDirectory::open(&snapshot_dir).map_err(|error| StartError::Io {
-            action: "open",
-            path: snapshot_dir,
-            cause: error.to_string(),
+        let directory = DiskDirectory::open(&snapshot_dir)
+            .map_err(|error| StartError::io("open", &snapshot_dir, &error))?;
+        let snapshots = <Snapshots>::open(directory).map_err(|error| match error.downcast() {
+            Ok(error) => refusal(error, &snapshot_dir),
+            Err(error) => StartError::Storage { cause: error.to_string() },
         })?;
-        let snapshots =
-            <Snapshots>::open(directory).map_err(|error| StartError::Storage { cause: error.to_string() })?;
         Ok(Self { log, snapshots: Arc::new(snapshots) })
     }
 }
@@ -51,6 +50,7 @@ fn refusal(error: LogError, dir: &Path) -> StartError {
         LogError::FormatTooNew { file, found, max, .. } => {
             StartError::FormatTooNew { file: dir.join(PathBuf::from(file)), found, max }
         }
+        LogError::NoSpace { .. } => StartError::NoSpace { path: dir.to_owned() },
         error => StartError::Storage { cause: error.to_string() },
     }
 }

@@ -289,6 +289,39 @@ async fn row_50_a_node_may_be_shut_down_in_any_phase_and_by_many_at_once() {
     assert!(within(again.propose("on".into())).await.is_ok());
 }
 
+/// The place of the format version in every file of a log, a vote or a snapshot.
+const VERSION_AT: usize = 8;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_32_and_33_what_a_newer_version_wrote_is_refused_file_by_file_and_left_alone() {
+    let place = Place::new();
+    let node = place.cluster(1).await.remove(0);
+    let acknowledged = add(&node, numbered("w", 3)).await;
+    within(node.snapshot()).await.unwrap();
+    within(node.shutdown()).await;
+    let folders = ["log", "snapshots"].map(|folder| place.dir(1).join(folder));
+    let files = folders.iter().flat_map(|folder| fs::read_dir(folder).unwrap());
+    let files = files.map(|file| file.unwrap().path()).filter(|path| {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        ["log-", "vote.", "snapshot-"].iter().any(|kind| name.starts_with(kind))
+    });
+    let files: BTreeSet<_> = files.collect();
+    assert!(files.len() >= 4, "a segment, two copies of the vote, a snapshot: {files:?}");
+    for file in files {
+        let whole = fs::read(&file).unwrap();
+        let mut newer = whole.clone();
+        newer[VERSION_AT] = 9;
+        fs::write(&file, &newer).unwrap();
+        let error = refused(place.builder(1)).await;
+        assert_eq!(error, StartError::FormatTooNew { file: file.clone(), found: 9, max: 1 });
+        assert!(error.to_string().contains("run the version that wrote it"), "{error}");
+        assert_eq!(fs::read(&file).unwrap(), newer, "{}", file.display());
+        fs::write(&file, &whole).unwrap();
+    }
+    let node = place.restart(1).await;
+    assert_eq!(words(&node).await, acknowledged);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn row_39_a_command_beyond_the_limit_is_refused_before_the_log() {
     let place = Place::new();

@@ -91,6 +91,7 @@ impl From<StartError> for Failure {
             StartError::WrongNode { .. } => Self::new(Exit::Usage, "wrong_node", error),
             StartError::DataDirLocked { .. } => Self::new(Exit::Failed, "data_dir_locked", error),
             StartError::FormatTooNew { .. } => Self::new(Exit::Failed, "format_too_new", error),
+            StartError::NoSpace { .. } => Self::new(Exit::Failed, "no_space", error),
             StartError::Bind { .. } => Self::new(Exit::Failed, "bind", error),
             _ => Self::new(Exit::Failed, "start", error),
         }
@@ -138,6 +139,7 @@ mod tests {
             (StartError::WrongNode { dir: dir(), expected: 1, found: 2 }, Exit::Usage, "wrong_node"),
             (StartError::DataDirLocked { dir: dir(), pid: Some(7) }, Exit::Failed, "data_dir_locked"),
             (StartError::FormatTooNew { file: dir(), found: 2, max: 1 }, Exit::Failed, "format_too_new"),
+            (StartError::NoSpace { path: dir() }, Exit::Failed, "no_space"),
             (StartError::Bind { addr: addr(), attempts: 3, cause: "taken".into() }, Exit::Failed, "bind"),
             (StartError::Storage { cause: "torn".into() }, Exit::Failed, "start"),
             (quorate_node::ConfigError::SelfConnection { addr: addr() }.into(), Exit::Usage, "config"),
