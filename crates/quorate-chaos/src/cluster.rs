@@ -149,7 +149,7 @@ impl Cluster {
         let cannot = |error: std::io::Error| Trouble::Cannot(format!("cannot set up node {id}: {error}"));
         let dir = self.dir.join(format!("node-{id}"));
         std::fs::create_dir_all(&dir).map_err(cannot)?;
-        let disk = if id <= SMALL_DISKS { self.small_disk(&dir) } else { None };
+        let disk = self.small_disk(id, &dir);
         let listen = [self.free_port().map_err(cannot)?, self.free_port().map_err(cannot)?];
         let gates = [
             self.network.gate(id, listen[0]).await.map_err(cannot)?,
@@ -172,13 +172,23 @@ impl Cluster {
         Ok(node)
     }
 
-    fn small_disk(&self, dir: &std::path::Path) -> Option<Disk> {
+    /// A disk for one of the first nodes: the first has a real file system, if this machine has one to spare.
+    fn small_disk(&self, id: u64, dir: &std::path::Path) -> Option<Disk> {
+        if id > SMALL_DISKS {
+            return None;
+        }
         let path = dir.join("data");
-        let mounted = std::fs::create_dir_all(&path)
-            .map_err(|error| error.to_string())
-            .and_then(|()| Disk::mount(&path));
+        let made = std::fs::create_dir_all(&path).map_err(|error| error.to_string());
+        let in_file =
+            made.clone().and_then(|()| if id == 1 { Disk::in_file(&path) } else { Err(String::new()) });
+        let (mounted, kind) = match in_file {
+            Ok(disk) => (Ok(disk), "ext4"),
+            Err(_) => (made.and_then(|()| Disk::in_memory(&path)), "tmpfs"),
+        };
         let mut no_disk = self.no_disk.lock().unwrap_or_else(PoisonError::into_inner);
-        mounted.map_err(|why| *no_disk = Some(why)).ok()
+        let disk = mounted.map_err(|why| *no_disk = Some(why)).ok()?;
+        self.tally.add(&format!("small disks: {kind}"));
+        Some(disk)
     }
 
     fn free_port(&self) -> std::io::Result<SocketAddr> {

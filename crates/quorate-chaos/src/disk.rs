@@ -1,4 +1,5 @@
-//! A small disk that can be filled: a file system of its own in memory, where this machine lets us mount one.
+//! A small disk that can be filled: a file system of its own, in a file or in memory, where this machine lets us mount
+//! one.
 
 use std::fs::File;
 use std::io;
@@ -18,22 +19,29 @@ pub(crate) struct Disk {
 }
 
 impl Disk {
-    /// Mounts one on an empty directory.
+    /// Mounts a real file system (ext4), which lives in a file beside the empty directory.
+    ///
+    /// # Errors
+    ///
+    /// Why not, in words of the system: that only root may, or that there is no such file system here.
+    pub(crate) fn in_file(path: &Path) -> Result<Self, String> {
+        let image = path.with_extension("ext4");
+        File::create(&image).and_then(|file| file.set_len(DISK_BYTES)).map_err(|error| error.to_string())?;
+        // No blocks are set aside for root: full is full.
+        obey(Command::new("mkfs.ext4").args(["-q", "-F", "-m", "0"]).arg(&image))?;
+        obey(Command::new("mount").args(["-o", "loop"]).arg(&image).arg(path))?;
+        Ok(Self { path: path.to_owned() })
+    }
+
+    /// Mounts one in memory on an empty directory.
     ///
     /// # Errors
     ///
     /// Why not, in words of the system: most often that only root may.
-    pub(crate) fn mount(path: &Path) -> Result<Self, String> {
-        let output = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &format!("size={DISK_BYTES}"), "quorate-chaos"])
-            .arg(path)
-            .output()
-            .map_err(|error| error.to_string())?;
-        if output.status.success() {
-            Ok(Self { path: path.to_owned() })
-        } else {
-            Err(String::from_utf8_lossy(&output.stderr).trim().to_owned())
-        }
+    pub(crate) fn in_memory(path: &Path) -> Result<Self, String> {
+        let size = format!("size={DISK_BYTES}");
+        obey(Command::new("mount").args(["-t", "tmpfs", "-o", &size, "quorate-chaos"]).arg(path))?;
+        Ok(Self { path: path.to_owned() })
     }
 
     fn filler(&self) -> PathBuf {
@@ -61,6 +69,15 @@ impl Disk {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
         }
+    }
+}
+
+fn obey(command: &mut Command) -> Result<(), String> {
+    let output = command.output().map_err(|error| error.to_string())?;
+    if output.status.success() {
+        Ok(())
+    } else {
+        Err(String::from_utf8_lossy(&output.stderr).trim().to_owned())
     }
 }
 

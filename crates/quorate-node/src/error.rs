@@ -19,7 +19,7 @@ pub enum NotAccepted {
         waited: Duration,
     },
     /// The leader is known and cannot be reached, or has lost touch with the other voters.
-    #[error("node {leader}, the leader, took nothing within {} ms ({cause}); check the network between the nodes", waited.as_millis())]
+    #[error("node {leader}, the leader, took nothing within {} ms ({cause}); check that it and a majority of the voters are up, and the network between the nodes", waited.as_millis())]
     LeaderUnreachable {
         /// The leader.
         leader: NodeId,

@@ -311,19 +311,25 @@ impl Client {
         let deadline = started + self.timeout;
         let mut attempts = 0_u32;
         let mut uninitialized = 0;
-        let mut ever_reached = false;
+        // What the last server said that answered: it tells more than that another one did not.
+        let mut told = None;
         loop {
             let server = self.route().current();
+            let begun = Instant::now();
             let failure = match self.attempt(call, &server, deadline).await {
                 Ok(response) => return Ok((server, response)),
                 Err(failure) => failure,
             };
-            let (cause, pause) = match failure {
+            let (cause, pause, took) = match failure {
                 Failure::Final(error) => return Err(error),
                 Failure::Retry { cause, reached, uninitialized: fresh, pause } => {
                     uninitialized = if fresh { uninitialized + 1 } else { 0 };
-                    ever_reached |= reached;
-                    (cause, pause)
+                    if reached {
+                        told = Some(cause.clone());
+                    }
+                    // A write that is cut off has an unknown outcome; one that would take as long again is not sent.
+                    let counts = reached && call.kind == Kind::Write;
+                    (cause, pause, if counts { begun.elapsed() } else { Duration::ZERO })
                 }
             };
             let (known, moved) = {
@@ -339,11 +345,10 @@ impl Client {
                 None => backoff(rounds),
             };
             let waited = started.elapsed();
-            if uninitialized >= known || Instant::now() + pause >= deadline {
-                return Err(if ever_reached {
-                    ClientError::NotAccepted { waited, cause }
-                } else {
-                    ClientError::Unavailable { server, waited, cause }
+            if uninitialized >= known || Instant::now() + pause + took >= deadline {
+                return Err(match told {
+                    Some(cause) => ClientError::NotAccepted { waited, cause },
+                    None => ClientError::Unavailable { server, waited, cause },
                 });
             }
             tokio::time::sleep(pause).await;

@@ -180,10 +180,15 @@ impl Server {
 
     /// Sends SIGTERM, and gives the exit code.
     pub(crate) async fn terminate(&mut self) -> Option<i32> {
-        let pid = self.child.as_ref().unwrap().id().unwrap();
-        let sent = Command::new("sh").args(["-c", &format!("kill -TERM {pid}")]).status().await.unwrap();
-        assert!(sent.success());
+        self.signal("TERM").await;
         self.ended().await
+    }
+
+    /// Sends a signal by its name.
+    pub(crate) async fn signal(&self, name: &str) {
+        let pid = self.child.as_ref().unwrap().id().unwrap();
+        let sent = Command::new("sh").args(["-c", &format!("kill -{name} {pid}")]).status().await.unwrap();
+        assert!(sent.success());
     }
 
     /// A client of this node alone.
@@ -244,7 +249,7 @@ fn free_addresses() -> [String; 2] {
     listeners.map(|listener| listener.local_addr().unwrap().to_string())
 }
 
-fn copy_dir(from: &Path, to: &Path) {
+pub(crate) fn copy_dir(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
