@@ -5,6 +5,7 @@
 
 mod life;
 mod names;
+mod numbers;
 mod own;
 mod seats;
 mod seeds;

@@ -12,7 +12,7 @@ use crate::world::Cluster;
 type Dice = DeterministicRng<TokioRuntime>;
 
 quorate::declare_raft_types!(pub Seeded: D = u64, R = u64, AsyncRuntime = Dice);
-crate::world::kind_of_numbers!(Seeded);
+crate::numbers::kind_of_numbers!(Seeded);
 
 /// Who leads after the first leader has stopped, and how long that took.
 async fn next_leader() -> (u64, Duration) {

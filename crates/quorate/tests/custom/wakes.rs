@@ -11,7 +11,7 @@ use crate::world::soon;
 
 quorate::declare_raft_types!(pub Metered: D = u64, R = u64, AsyncRuntime = Thin);
 
-crate::world::kind_of_numbers!(Metered);
+crate::numbers::kind_of_numbers!(Metered);
 
 /// A node's tasks are started together: its driver, and its state machine's.
 #[derive(Debug, Clone, Copy, PartialEq)]
