@@ -3,6 +3,7 @@
 //! What the fuzzer finds on its way stays in `fuzz/corpus`, which is not tracked; inputs worth keeping go to
 //! `crates/quorate-fuzz/corpus`, where the tests of every build run them.
 
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -20,6 +21,8 @@ const PIECE_MIB_MAX: u32 = 32;
 const MEMORY_MIB_MAX: u32 = 2048;
 /// How long one input may take, in seconds.
 const INPUT_SECONDS_MAX: u32 = 10;
+/// What the fuzzer's last lines call the number of inputs that it tried.
+const EXECUTED: &str = "stat::number_of_executed_units:";
 
 /// Runs the targets one after the other; false if one of them found something.
 pub(crate) fn run(arguments: &[String]) -> Result<bool, String> {
@@ -37,13 +40,17 @@ pub(crate) fn run(arguments: &[String]) -> Result<bool, String> {
                 .to_owned(),
         );
     }
-    let mut failed = Vec::new();
+    let (mut failed, mut summary) = (Vec::new(), String::new());
     for target in targets {
         crate::print(&format!("fuzz: {target}, {seconds} s\n"))?;
-        if !run_target(&top, &target, seconds)? {
+        let (clean, executed) = run_target(&top, &target, seconds)?;
+        let verdict = if clean { "" } else { ", found something" };
+        summary.push_str(&format!("{executed:>12}  {target}{verdict}\n"));
+        if !clean {
             failed.push(target);
         }
     }
+    crate::print(&format!("\nfuzz: inputs tried\n{summary}"))?;
     if !failed.is_empty() {
         let found = failed.join(", ");
         eprintln!("fuzz: found something: {found}; the inputs are in fuzz/artifacts");
@@ -51,7 +58,8 @@ pub(crate) fn run(arguments: &[String]) -> Result<bool, String> {
     Ok(failed.is_empty())
 }
 
-fn run_target(top: &Path, target: &str, seconds: u64) -> Result<bool, String> {
+/// Whether a target held, and how many inputs were tried.
+fn run_target(top: &Path, target: &str, seconds: u64) -> Result<(bool, u64), String> {
     let found = format!("fuzz/corpus/{target}");
     let kept = format!("crates/quorate-fuzz/corpus/{target}");
     std::fs::create_dir_all(top.join(&found)).map_err(|error| format!("cannot make {found}: {error}"))?;
@@ -64,8 +72,21 @@ fn run_target(top: &Path, target: &str, seconds: u64) -> Result<bool, String> {
         format!("-timeout={INPUT_SECONDS_MAX}"),
         "-print_final_stats=1".to_owned(),
     ]);
-    let status = command.status().map_err(|error| format!("cannot run cargo: {error}"))?;
-    Ok(status.success())
+    let cannot = |error| format!("cannot run cargo: {error}");
+    let mut fuzzer = command.stderr(Stdio::piped()).spawn().map_err(cannot)?;
+    let mut executed = 0;
+    for line in fuzzer.stderr.take().into_iter().flat_map(|stderr| BufReader::new(stderr).split(b'\n')) {
+        let line = line.map_err(cannot)?;
+        let line = String::from_utf8_lossy(&line);
+        eprintln!("{line}");
+        executed = self::executed(&line).unwrap_or(executed);
+    }
+    let status = fuzzer.wait().map_err(cannot)?;
+    Ok((status.success(), executed))
+}
+
+fn executed(line: &str) -> Option<u64> {
+    line.strip_prefix(EXECUTED)?.trim().parse().ok()
 }
 
 /// The seconds for each target, and which targets: all if none is named.
@@ -111,6 +132,12 @@ mod tests {
     fn parsed(arguments: &[&str]) -> Result<(u64, Vec<String>), String> {
         let arguments: Vec<String> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
         parse(&arguments, &["a".to_owned(), "b".to_owned()])
+    }
+
+    #[test]
+    fn what_the_fuzzer_tried_is_read_from_its_last_lines() {
+        assert_eq!(executed("stat::number_of_executed_units: 98198"), Some(98198));
+        assert_eq!(executed("stat::average_exec_per_sec:     1609"), None);
     }
 
     #[test]
