@@ -40,7 +40,7 @@ pub fn forms(data: &[u8]) {
         9 => form::<Uid>(bytes, json),
         10 => form::<ClusterId>(bytes, json),
         11 => form::<Member>(bytes, json),
-        12 => form::<RaftMetrics<OneLeader>>(bytes, json),
+        12 => metrics(bytes, json),
         13 => form::<ChangeMembers<u64, ()>>(bytes, json),
         14 => form::<RPCError<Types>>(bytes, true),
         15 => form::<Fatal<Types>>(bytes, true),
@@ -67,9 +67,22 @@ fn form<T: Serialize + DeserializeOwned + Debug>(bytes: &[u8], json: bool) {
     assert_same(&format!("{again:?}"), &format!("{value:?}"));
 }
 
-/// A point in time is as exact as the clock is by which it is told; any is taken.
+/// A point in time is as exact as the clock is by which it is told; any is taken, and told again.
 fn instant(bytes: &[u8], json: bool) {
-    let _ = read::<SerdeInstant<InstantOf<Types>>>(bytes, json);
+    let Some(value) = read::<SerdeInstant<InstantOf<Types>>>(bytes, json) else { return };
+    read::<SerdeInstant<InstantOf<Types>>>(&write(&value, json), json).expect("what was written is read");
+}
+
+/// The same without the points in time, which are not the same twice.
+fn metrics(bytes: &[u8], json: bool) {
+    let Some(mut value) = read::<RaftMetrics<OneLeader>>(bytes, json) else { return };
+    let mut again: RaftMetrics<OneLeader> =
+        read(&write(&value, json), json).expect("what was written is read");
+    for metrics in [&mut value, &mut again] {
+        metrics.last_quorum_acked = None;
+        metrics.heartbeat = None;
+    }
+    assert_same(&format!("{again:?}"), &format!("{value:?}"));
 }
 
 fn read<T: DeserializeOwned>(bytes: &[u8], json: bool) -> Option<T> {

@@ -11,6 +11,9 @@ use crate::input::Input;
 const CHANGES_MAX: usize = 16;
 /// The longest file that a change makes, in bytes.
 const FILE_BYTES_MAX: usize = 512 * 1024;
+/// What a disk has room for beside the files: a segment that says how long it was made is filled up, on a disk that is
+/// memory.
+const ROOM_BYTES: u64 = 1024 * 1024;
 
 /// The files of a directory.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -31,6 +34,8 @@ impl Files {
             file.sync_data().unwrap();
         }
         disk.sync().unwrap();
+        let used: usize = self.0.values().map(Vec::len).sum();
+        disk.set_capacity(Some(used as u64 + ROOM_BYTES));
         disk
     }
 

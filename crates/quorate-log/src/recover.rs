@@ -185,6 +185,10 @@ fn find_segments<D: Directory>(directory: &D) -> Result<Vec<Found>, LogError> {
             let what = format!("it is {} under another name", segment_name(header.sequence));
             return Err(LogError::SegmentForeign { file: name, what });
         }
+        if !(SEGMENT_MIN..=SEGMENT_MAX).contains(&header.file_len) {
+            let what = format!("it was made with {} bytes, it says, which no segment is", header.file_len);
+            return Err(LogError::corrupt(name, 0, what));
+        }
         found.push(Found { name, header, crc });
     }
     found.sort_by_key(|segment| segment.header.sequence);

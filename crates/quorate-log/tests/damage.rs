@@ -258,6 +258,26 @@ fn a_shortened_segment_is_refused_where_records_may_be_gone() {
     }
 }
 
+/// Found by fuzzing: a file that was shorter than its header claimed was filled up, however much that was.
+#[test]
+fn a_segment_of_a_length_that_none_has_is_refused_and_not_filled_up() {
+    let disk = ten_entries(true);
+    let whole = disk.contents(FIRST).unwrap();
+    for length in [0, 4096, (1 << 30) + 1, u64::MAX] {
+        let mut bytes = whole.clone();
+        // Where a header says how long its file is.
+        bytes[64..72].copy_from_slice(&u64::to_le_bytes(length));
+        quorate_log::testing::seal(FIRST, &mut bytes);
+        replace(&disk, FIRST, &bytes);
+        let error = error(&disk);
+        assert!(
+            matches!(&error, LogError::Corrupt { what, .. } if what.contains("which no segment is")),
+            "{error}"
+        );
+        assert_eq!(disk.contents(FIRST).unwrap(), bytes);
+    }
+}
+
 #[test]
 fn a_newer_format_is_refused_and_not_touched() {
     for name in [FIRST, "vote.0", "vote.1"] {

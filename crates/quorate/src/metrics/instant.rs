@@ -83,7 +83,6 @@ mod wire {
     use serde::Deserializer;
     use serde::Serialize;
     use serde::Serializer;
-    use serde::ser::Error;
 
     use super::Instant;
     use super::SerdeInstant;
@@ -91,9 +90,8 @@ mod wire {
     impl<I: Instant> Serialize for SerdeInstant<I> {
         fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
             let since_epoch = self.wall_time().duration_since(SystemTime::UNIX_EPOCH);
-            let nanos = since_epoch.ok().and_then(|since| u64::try_from(since.as_nanos()).ok());
-            let nanos =
-                nanos.ok_or_else(|| S::Error::custom("the wall clock is before 1970 or after 2554"))?;
+            // A wall clock that is set to before 1970, or to after 2554, must not keep metrics from being sent.
+            let nanos = since_epoch.map_or(0, |since| u64::try_from(since.as_nanos()).unwrap_or(u64::MAX));
             nanos.serialize(to)
         }
     }
