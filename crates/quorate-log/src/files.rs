@@ -64,7 +64,7 @@ pub trait StoredFile: Send + Sync + 'static {
     fn zero_fill(&self, from: u64, to: u64) -> io::Result<()> {
         const CHUNK: usize = 256 * 1024;
         const SYNC_EVERY: u64 = 4 * 1024 * 1024;
-        let zeroes = vec![0u8; CHUNK];
+        let zeroes = vec![0u8; usize::try_from(to.saturating_sub(from)).unwrap_or(CHUNK).min(CHUNK)];
         let mut at = from;
         let mut synced = from;
         while at < to {

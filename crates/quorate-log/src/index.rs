@@ -14,8 +14,10 @@ const STRIDE_BYTES: u64 = 64 * 1024;
 #[derive(Debug)]
 pub(crate) struct Index {
     runs: VecDeque<Run>,
-    /// The index that the next entry must have; any if `None`.
+    /// The index that the next entry has, as far as is known.
     next: Option<u64>,
+    /// The next entry may have any index: nothing was ever purged, and there is no entry.
+    loose: bool,
     purged: Option<u64>,
     /// The next entry begins a new run, since deleted entries lie before it.
     broken: bool,
@@ -44,10 +46,13 @@ pub(crate) struct Place {
 }
 
 impl Index {
+    /// Nothing yet. `next` is what the log had come to, where its oldest segments are gone: a truncation may reach
+    /// back before that, and a purge that follows must not.
     pub(crate) fn new(next: Option<u64>) -> Self {
         Self {
             runs: VecDeque::new(),
             next,
+            loose: true,
             purged: None,
             broken: false,
             stride: STRIDE_BYTES,
@@ -57,6 +62,11 @@ impl Index {
 
     /// The index that the next entry must have; any if `None`.
     pub(crate) fn next(&self) -> Option<u64> {
+        self.next.filter(|_| !self.loose)
+    }
+
+    /// What [`Index::new`] is to be given, should the log begin here.
+    pub(crate) fn next_known(&self) -> Option<u64> {
         self.next
     }
 
@@ -76,8 +86,9 @@ impl Index {
 
     /// Adds an entry at the end; the caller has checked it against [`Index::next`].
     pub(crate) fn push(&mut self, index: u64, segment: u64, position: u64) {
-        debug_assert!(self.next.is_none_or(|next| next == index), "entries adjoin");
+        debug_assert!(self.next().is_none_or(|next| next == index), "entries adjoin");
         let at = u32::try_from(position).unwrap_or(u32::MAX);
+        self.loose = false;
         self.next = index.checked_add(1);
         let stride = self.stride;
         match self.runs.back_mut() {
@@ -111,7 +122,7 @@ impl Index {
     /// Deletes all entries from `from` on.
     pub(crate) fn truncate(&mut self, from: u64) {
         let from = self.purged.map_or(from, |purged| from.max(purged.saturating_add(1)));
-        if self.next.is_some_and(|next| from >= next) {
+        if self.next.is_none_or(|next| from >= next) {
             return;
         }
         while self.runs.back().is_some_and(|run| run.first >= from) {
@@ -124,8 +135,9 @@ impl Index {
             run.checkpoints.retain(|(index, _)| *index < from);
         }
         self.broken = !quorate_core::mutant!(90);
+        self.next = Some(from);
         // An empty log that never purged may begin anywhere.
-        self.next = if self.runs.is_empty() && self.purged.is_none() { None } else { Some(from) };
+        self.loose = self.runs.is_empty() && self.purged.is_none();
         self.count();
     }
 
@@ -147,6 +159,7 @@ impl Index {
             run.checkpoints.drain(..before);
         }
         self.next = Some(self.next.map_or(first, |next| next.max(first)));
+        self.loose = false;
         self.count();
     }
 
@@ -225,6 +238,27 @@ mod tests {
         assert_eq!((index.bounds(), index.next()), (None, None));
         index.purge(3);
         assert_eq!(index.next(), Some(4));
+    }
+
+    #[test]
+    fn a_log_whose_beginning_is_gone_comes_to_the_same_next_entry() {
+        let (mut whole, mut rest) = (filled(0..50), Index::new(Some(50)));
+        for index in [&mut whole, &mut rest] {
+            index.push(50, 2, 0);
+            index.truncate(45);
+            index.purge(40);
+            assert_eq!(index.next(), Some(45));
+            index.push(45, 2, 100);
+            index.truncate(42);
+            index.purge(41);
+            assert_eq!((index.next(), index.next_known()), (Some(42), Some(42)));
+        }
+        let mut emptied = filled(5..9);
+        emptied.truncate(5);
+        let mut rest = Index::new(emptied.next_known());
+        emptied.purge(3);
+        rest.purge(3);
+        assert_eq!((emptied.next(), rest.next()), (Some(5), Some(5)));
     }
 
     #[test]

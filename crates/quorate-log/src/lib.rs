@@ -78,7 +78,8 @@
 //!
 //! Not seen is damage to the very last batch before a power cut that is shaped like a torn write, if
 //! the power fails before the mark that follows it has reached the disk; and that the newest segment
-//! was taken away, if the power failed before the record that seals the one before had.
+//! was taken away, if the power failed before the record that seals the one before had reached the disk, and
+//! the log was not opened in between.
 #![forbid(unsafe_code)]
 
 mod batch;

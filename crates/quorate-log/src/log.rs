@@ -29,7 +29,7 @@ pub type Completion = Box<dyn FnOnce(Result<(), LogError>) + Send>;
 /// How a log uses memory and disk.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Bytes of a segment file; an entry must fit in one. Default 16 MiB, at least 64 KiB.
+    /// Bytes of a segment file; an entry must fit in one. Default 16 MiB, at least 16 KiB.
     ///
     /// It takes effect for segments made from now on.
     pub segment_bytes: u64,
@@ -114,12 +114,13 @@ impl<D: Directory> Log<D> {
     pub fn truncate(&self, from: u64, done: Completion) -> Result<(), LogError> {
         let mut state = self.shared.open_state()?;
         state.seal_piece();
+        // Staged before it is done: it may begin a segment, which is to say how the log was before it.
+        state.stage(Kind::Truncate, from, 0, &[], 0);
         state.index.truncate(from);
         if !quorate_core::mutant!(91) {
             state.tail.truncate(from)
         }
         state.truncations = state.truncations.wrapping_add(1);
-        state.stage(Kind::Truncate, from, 0, &[], 0);
         state.staged.completions.push(done);
         state.staged.sync |= !quorate_core::mutant!(80);
         self.shared.wake(state);
@@ -137,11 +138,11 @@ impl<D: Directory> Log<D> {
         limit(id.len(), MARK_MAX)?;
         if state.index.purged().is_none_or(|purged| purged < upto) {
             state.seal_piece();
+            state.stage(Kind::Purge, upto, 0, id, crc32c::crc32c(id));
             state.index.purge(upto);
             state.purged = Some((upto, Bytes::copy_from_slice(id)));
             let written = state.written;
             state.tail.evict(Some(upto), written, self.shared.options.tail_bytes);
-            state.stage(Kind::Purge, upto, 0, id, crc32c::crc32c(id));
             state.staged.purge = true;
         }
         state.staged.completions.push(done);

@@ -14,16 +14,18 @@ use crate::files::{Directory, LockFailure, StoredFile};
 use crate::format::{FILE_HEADER, Kind, RECORD_HEADER, Record, SegmentHeader, seed_of};
 use crate::index::Index;
 use crate::log::{Log, Options, Shared};
-use crate::segment::{SegmentReader, make_spare, parse_segment_name, publish, segment_name};
+use crate::segment::{SegmentReader, make_spare, parse_segment_name, publish, seal, segment_name};
 use crate::state::{State, crc_of_block};
 use crate::tear::{Tear, examine};
 use crate::vote::{StoredVote, VoteFiles};
 use crate::writer::{Writer, spare_name};
 
-/// The smallest segment, in bytes: below, its header and marks would take most of it.
-const SEGMENT_MIN: u64 = 64 * 1024;
+/// The smallest segment, in bytes: below, its header and marks would take half of it.
+const SEGMENT_MIN: u64 = 16 * 1024;
 /// The largest segment, in bytes: positions in a segment are kept in 32 bits.
 const SEGMENT_MAX: u64 = 1 << 30;
+/// What may be in memory only is written again in pieces of this size, in bytes.
+const REWRITE_CHUNK: usize = 64 * 1024;
 
 /// An open log, with the writer that its owner must step or spawn.
 #[derive(Debug)]
@@ -245,22 +247,26 @@ impl<'a, D: Directory> Scan<'a, D> {
     }
 
     fn run(mut self, report: &mut OpenReport) -> Result<(State, D::File), LogError> {
-        let mut chain = std::mem::take(&mut self.chain);
+        let chain = std::mem::take(&mut self.chain);
         let ends: Vec<u64> = chain.iter().skip(1).map(|segment| segment.header.start).collect();
         let starts: VecDeque<(u64, u64)> =
             chain.iter().map(|segment| (segment.header.sequence, segment.header.start)).collect();
         for (segment, end) in chain.iter().zip(&ends) {
             self.scan_complete(segment, *end)?;
         }
-        let Some(last) = chain.pop() else {
+        let Some(last) = chain.last() else {
             return Err(LogError::corrupt(self.directory.location(), 0, "no segment"));
         };
         let file = self.open(&last.name)?;
-        let (position, torn) = self.scan_last(&last, &file)?;
-        self.check_beginning(chain.first().unwrap_or(&last))?;
+        let (position, torn) = self.scan_last(last, &file)?;
+        self.check_beginning(chain.first().unwrap_or(last))?;
         // From here on all is known to be well, so that files may be changed.
-        self.mend(&last, &file, position, torn, report)?;
+        self.mend(last, &file, position, torn, report)?;
         self.remove_strays(report)?;
+        // After that, since it synced the directory: the name of the last segment may have been in memory only.
+        if let [.., before, last] = chain.as_slice() {
+            self.seal(before, last.header.start)?;
+        }
         report.records = self.records;
         let mut state = State::new(self.index, last.header, last.crc, position, self.seed);
         report.bytes = state.end().saturating_sub(starts.front().map_or(0, |(_, start)| *start));
@@ -308,6 +314,16 @@ impl<'a, D: Directory> Scan<'a, D> {
         Ok(())
     }
 
+    /// Seals the segment before the last one again, since a power cut may have taken the seal, or will: it was not synced.
+    /// So the next opening misses the last segment, should it go away.
+    fn seal(&self, segment: &Found, end: u64) -> Result<(), LogError> {
+        let Found { name, header, .. } = segment;
+        let position = end.saturating_sub(header.start).saturating_add(FILE_HEADER as u64);
+        let file = self.open(name)?;
+        let sealed = file.write_at(&seal(end).encode(self.seed), position).and_then(|()| file.sync_data());
+        sealed.map_err(|error| LogError::io("sealing", name, &error))
+    }
+
     /// Reads the last segment up to its end; returns where that is, and what lies behind it.
     fn scan_last(&mut self, segment: &Found, file: &D::File) -> Result<(u64, Tear), LogError> {
         let Found { name, header, .. } = segment;
@@ -339,7 +355,7 @@ impl<'a, D: Directory> Scan<'a, D> {
             self.apply(&mut reader, name, position, &record, header.sequence)?;
             position = position.saturating_add(record.size());
         }
-        let tear = examine(&mut reader, position, header.file_len, marked)?;
+        let tear = examine(&mut reader, position, header.file_len, marked, self.durable)?;
         if quorate_core::mutant!(22) {
             return Ok((position, tear));
         }
@@ -458,7 +474,8 @@ impl<'a, D: Directory> Scan<'a, D> {
             // What a killed process wrote and did not sync is read from memory here and may not be on
             // the disk, not even after a sync if an earlier one failed: so write it once more.
             let mut at = known;
-            let mut buffer = vec![0u8; 64 * 1024];
+            let unsure = usize::try_from(position.saturating_sub(known)).unwrap_or(usize::MAX);
+            let mut buffer = vec![0u8; unsure.min(REWRITE_CHUNK)];
             while at < position && !quorate_core::mutant!(73) {
                 let step =
                     usize::try_from(position.saturating_sub(at)).unwrap_or(usize::MAX).min(buffer.len());

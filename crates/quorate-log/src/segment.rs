@@ -2,7 +2,7 @@
 
 use crate::error::LogError;
 use crate::files::{Directory, StoredFile};
-use crate::format::{FILE_HEADER, RECORD_HEADER, Record};
+use crate::format::{FILE_HEADER, Kind, RECORD_HEADER, Record};
 
 /// Room kept free at the end of each segment for the record that seals it.
 pub(crate) const SEAL_ROOM: u64 = RECORD_HEADER as u64;
@@ -61,6 +61,12 @@ pub(crate) fn publish<D: Directory>(
         if quorate_core::mutant!(21) { Ok(()) } else { directory.sync() }
     };
     published().map_err(|error| LogError::io("publishing", name, &error))
+}
+
+/// The record that ends a segment when there is a next one, which begins at offset `end`.
+pub(crate) fn seal(end: u64) -> Record {
+    let kind = if quorate_core::mutant!(92) { Kind::Mark } else { Kind::Seal };
+    Record::bare(kind, 0, end, end)
 }
 
 /// Reads the records of one segment through a window of bounded size.
@@ -128,14 +134,10 @@ impl<'a, F: StoredFile> SegmentReader<'a, F> {
         let failed = |error: &std::io::Error| {
             LogError::io("reading", format!("{} at byte {position}", self.name), error)
         };
-        let mut room = len.max(WINDOW);
-        if room > WINDOW {
-            // A damaged record may claim more than there is: no memory for that.
-            let size = self.file.size().map_err(|error| failed(&error))?;
-            let left = usize::try_from(size.saturating_sub(position)).unwrap_or(usize::MAX);
-            room = room.min(left.max(WINDOW));
-        }
-        self.window.resize(room, 0);
+        // No memory for more than there is: a damaged record may claim more, and a file be small.
+        let size = self.file.size().map_err(|error| failed(&error))?;
+        let left = usize::try_from(size.saturating_sub(position)).unwrap_or(usize::MAX);
+        self.window.resize(len.max(WINDOW).min(left), 0);
         self.window_at = position;
         let got = self.file.read_at(&mut self.window, position).map_err(|error| {
             self.window.clear();
@@ -165,6 +167,6 @@ mod tests {
         file.write_at(b"all there is", 0).unwrap();
         let mut reader = SegmentReader::new(&file, "log", 0, 0);
         assert_eq!(reader.bytes(4, 1 << 28).unwrap(), b"there is");
-        assert!(reader.window.capacity() <= 2 * WINDOW, "{}", reader.window.capacity());
+        assert!(reader.window.capacity() <= 64, "{}", reader.window.capacity());
     }
 }

@@ -126,6 +126,12 @@ impl SimDisk {
         self.world().capacity = bytes;
     }
 
+    /// How long a file is, as a reader sees it.
+    pub fn file_len(&self, name: &str) -> Option<u64> {
+        let world = self.world();
+        Some(world.files.get(world.names.get(name)?)?.current.len() as u64)
+    }
+
     /// The contents of a file as a reader sees them.
     pub fn contents(&self, name: &str) -> Option<Vec<u8>> {
         let world = self.world();

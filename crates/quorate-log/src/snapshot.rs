@@ -74,7 +74,7 @@ impl<D: Directory> SnapshotStore<D> {
             temporary: Some(temporary),
             file,
             position: FILE_HEADER as u64,
-            buffer: Vec::with_capacity(CHUNK),
+            buffer: Vec::new(),
             crc: 0,
             meta_len: meta.len() as u32,
             data_len: 0,

@@ -226,7 +226,8 @@ impl State {
         };
         if self.buffer.capacity().saturating_sub(self.buffer.len()) < size as usize {
             self.seal_piece();
-            self.buffer = BytesMut::with_capacity(STAGE_BLOCK.max(size as usize));
+            let block = STAGE_BLOCK.min(usize::try_from(self.header.file_len).unwrap_or(usize::MAX));
+            self.buffer = BytesMut::with_capacity(block.max(size as usize));
         }
         if kind == Kind::Entry {
             if self.payloads.is_empty() {
@@ -263,7 +264,7 @@ impl State {
             log_id: self.header.log_id,
             sequence: self.header.sequence.saturating_add(1),
             start: self.end(),
-            next_index: self.index.next().unwrap_or(u64::MAX),
+            next_index: self.index.next_known().unwrap_or(u64::MAX),
             previous_crc: self.header_crc,
             file_len: self.segment_bytes,
         };

@@ -28,12 +28,14 @@ pub(crate) struct Tear {
 
 /// Looks at all from `position`, where no good record is, to the end of the file.
 ///
-/// With `marked`, there is the mark that the next record would have replaced.
+/// With `marked`, there is the mark that the next record would have replaced. `durable` is the furthest that the records
+/// before know to be durable.
 pub(crate) fn examine<F: StoredFile>(
     reader: &mut SegmentReader<'_, F>,
     position: u64,
     file_len: u64,
     marked: bool,
+    durable: u64,
 ) -> Result<Tear, LogError> {
     let mut tear = Tear { dirty_end: position, ..Tear::default() };
     let mut first_intact = None;
@@ -73,7 +75,7 @@ pub(crate) fn examine<F: StoredFile>(
     tear.file_end = at;
     tear.lost_sector = match first_intact {
         Some(end) if quorate_core::mutant!(89) => end < position,
-        Some(end) => marked || lost_sector(reader, position, end)?,
+        Some(end) => marked || lost_sector(reader, position, end, durable)?,
         None => false,
     };
     Ok(tear)
@@ -88,18 +90,23 @@ fn lost_sector<F: StoredFile>(
     reader: &mut SegmentReader<'_, F>,
     from: u64,
     to: u64,
+    durable: u64,
 ) -> Result<bool, LogError> {
     let offset = reader.offset_of(from);
-    let mark = Record::bare(Kind::Mark, 0, offset, offset).encode(reader.seed());
+    // The mark was made when all before it was durable, or behind records that nobody waited for.
+    let marks = [offset, durable.min(offset)]
+        .map(|durable| Record::bare(Kind::Mark, 0, offset, durable).encode(reader.seed()));
     let mut sector = from.checked_div(SECTOR).unwrap_or(0).saturating_mul(SECTOR).max(FILE_HEADER as u64);
     while sector.saturating_add(SECTOR) <= to {
         let start = sector.max(from);
         let end = sector.saturating_add(SECTOR);
         let bytes = reader.bytes(start, usize::try_from(end.saturating_sub(start)).unwrap_or(0))?;
         let skip = usize::try_from(start.saturating_sub(from)).unwrap_or(usize::MAX);
-        let old = mark.iter().copied().skip(skip).chain(std::iter::repeat(0));
-        if bytes.iter().all(|byte| *byte == 0) || bytes.iter().copied().zip(old).all(|(now, old)| now == old)
-        {
+        let is_old = |mark: &[u8; RECORD_HEADER]| {
+            let old = mark.iter().copied().skip(skip).chain(std::iter::repeat(0));
+            bytes.iter().copied().zip(old).all(|(now, old)| now == old)
+        };
+        if bytes.iter().all(|byte| *byte == 0) || marks.iter().any(is_old) {
             return Ok(true);
         }
         sector = end;

@@ -75,7 +75,8 @@ mod tests {
     #[test]
     fn what_is_whole_stays_as_it_is_and_what_was_changed_passes_for_whole() {
         let disk = SimDisk::new(1);
-        let opened = crate::open(disk.clone(), Options { segment_bytes: 0, ..Options::default() }).unwrap();
+        let opened =
+            crate::open(disk.clone(), Options { segment_bytes: 64 * 1024, ..Options::default() }).unwrap();
         let mut batch = EntryBatch::new();
         for index in 0..9 {
             batch.push(index, 1, b"payload");

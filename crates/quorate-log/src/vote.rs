@@ -70,6 +70,10 @@ impl<D: Directory> VoteFiles<D> {
             }
             (Copy::Good(a), _) => (a, Some(second_name)),
             (_, Copy::Good(b)) => (b, Some(first_name)),
+            // What cannot be read for the moment is not lost: the next attempt may find it.
+            (Copy::Bad(error @ LogError::Io { .. }), _) | (_, Copy::Bad(error @ LogError::Io { .. })) => {
+                return Err(error);
+            }
             (first, second) => {
                 let what = format!("{}; {}", first.describe(first_name), second.describe(second_name));
                 return Err(LogError::VoteLost { directory: directory.location(), what });
@@ -85,6 +89,9 @@ impl<D: Directory> VoteFiles<D> {
             log_id: best.log_id,
             sequence: best.sequence,
         };
+        // What a killed process wrote is read from memory here, and may be on the disk in one copy only, if the sync of the
+        // other failed: so write both once more before anyone relies on it. In place, which a full disk allows too.
+        files.write(&best.encode())?;
         Ok(Some((files, best, bad)))
     }
 
@@ -96,14 +103,19 @@ impl<D: Directory> VoteFiles<D> {
         if quorate_core::mutant!(72) {
             self.copies.iter().for_each(|copy| drop(copy.write_at(&block, 0)))
         }
+        self.write(&block)?;
+        self.sequence = sequence;
+        Ok(())
+    }
+
+    fn write(&self, block: &[u8]) -> Result<(), LogError> {
         for (copy, name) in self.copies.iter().zip(NAMES) {
             let synced =
                 || if quorate_core::mutant!(17) && name != "vote.0" { Ok(()) } else { copy.sync_data() };
-            copy.write_at(&block, 0).and_then(|()| synced()).map_err(|error| {
+            copy.write_at(block, 0).and_then(|()| synced()).map_err(|error| {
                 LogError::io("writing", format!("{}/{name}", self.directory.location()), &error)
             })?;
         }
-        self.sequence = sequence;
         Ok(())
     }
 }

@@ -13,7 +13,7 @@ use crate::error::LogError;
 use crate::files::{Directory, StoredFile};
 use crate::format::{FILE_HEADER, Kind, RECORD_HEADER, Record};
 use crate::log::Shared;
-use crate::segment::{TEMPORARY, make_spare, publish, segment_name};
+use crate::segment::{TEMPORARY, make_spare, publish, seal, segment_name};
 use crate::state::{Batch, Operation};
 use crate::vote::VoteFiles;
 
@@ -305,10 +305,8 @@ impl<D: Directory> Writer<D> {
         publish(directory, &file, &spare, &name, block)?;
         // Only now, and unsynced: it is how the next opening sees that the last segment was taken away.
         let start = self.shared.lock().start_of(sequence);
-        let kind = if quorate_core::mutant!(92) { Kind::Mark } else { Kind::Seal };
-        let seal = Record::bare(kind, 0, start, start);
         self.active
-            .write_at(&seal.encode(self.shared.seed), self.position)
+            .write_at(&seal(start).encode(self.shared.seed), self.position)
             .map_err(|error| LogError::io("writing", &self.active_name, &error))?;
         self.active = file;
         self.active_name = name;

@@ -489,6 +489,98 @@ fn a_segment_that_goes_with_its_purge_record_leaves_what_it_said_to_the_next() {
     assert_eq!(open(&disk).unwrap().log.bounds().unwrap().committed.unwrap(), "committed");
 }
 
+#[test]
+fn a_segment_that_a_truncation_reached_back_from_stands_without_those_before() {
+    let disk = SimDisk::new(8);
+    let Opened { log, mut writer, .. } = open(&disk).unwrap();
+    append(&log, &mut writer, 0..28, 2000);
+    append(&log, &mut writer, 28..33, 2000);
+    assert_eq!(segments(&disk), [FIRST, SECOND]);
+    let purge = |upto: u64| log.purge(upto, format!("id {upto}").as_bytes(), ignore()).unwrap();
+    log.truncate(20, ignore()).unwrap();
+    purge(10);
+    append(&log, &mut writer, 20..21, 100);
+    purge(19);
+    writer.step().unwrap();
+    assert_eq!(segments(&disk), [SECOND]);
+    disk.restart(PowerCut::LoseAll);
+    let (_, found) = report(&disk);
+    assert_eq!((found.purged, found.first, found.next()), (Some(19), 20, 21));
+}
+
+#[test]
+fn a_segment_that_lost_its_first_records_knows_where_it_began() {
+    for (cut, purges) in (0..12).flat_map(|cut| [(cut, false), (cut, true)]) {
+        let disk = SimDisk::new(8);
+        let Opened { log, mut writer, .. } = open(&disk).unwrap();
+        append(&log, &mut writer, 0..28, 2000);
+        // It fills the segment, so that the next record begins another.
+        append(&log, &mut writer, 28..29, 4000);
+        disk.cut_power_at(Some(disk.changes() + cut));
+        if purges {
+            log.purge(40, b"id 40", ignore()).unwrap();
+        } else {
+            log.truncate(28, ignore()).unwrap();
+        }
+        let _ = writer.step();
+        drop((log, writer));
+        disk.restart(PowerCut::LoseAll);
+
+        let Opened { log, mut writer, .. } = open(&disk).unwrap();
+        let next = Contents::of(&log).unwrap().next();
+        log.purge(5, b"id 5", ignore()).unwrap();
+        append(&log, &mut writer, next..next + 60, 1000);
+        log.purge(next + 30, format!("id {}", next + 30).as_bytes(), ignore()).unwrap();
+        writer.step().unwrap();
+        assert!(!segments(&disk).contains(&FIRST.to_string()));
+        drop((log, writer));
+        disk.restart(PowerCut::LoseAll);
+        let (_, found) = report(&disk);
+        assert_eq!((found.first, found.next()), (next + 31, next + 60), "cut at {cut}");
+    }
+}
+
+#[test]
+fn a_seal_that_a_power_cut_may_take_stays_after_an_opening() {
+    for cut in [PowerCut::KeepAll, PowerCut::LoseAll] {
+        let disk = SimDisk::new(8);
+        let Opened { log, mut writer, .. } = open(&disk).unwrap();
+        append(&log, &mut writer, 0..28, 2000);
+        append(&log, &mut writer, 28..33, 2000);
+        assert_eq!(segments(&disk), [FIRST, SECOND]);
+        drop((log, writer));
+        disk.restart(cut);
+        assert_eq!(report(&disk).1.next(), 33);
+        disk.restart(PowerCut::LoseAll);
+        disk.remove(SECOND).unwrap();
+        assert!(matches!(error(&disk), LogError::SegmentMissing { missing, .. } if missing == SECOND));
+    }
+}
+
+#[test]
+fn notes_of_an_idle_log_that_are_torn_are_no_damage() {
+    // Whatever part of a note the end of a sector divides.
+    for len in (0..64).map(|words| 100 + 8 * words) {
+        let disk = SimDisk::new(9);
+        let Opened { log, mut writer, .. } = open(&disk).unwrap();
+        append(&log, &mut writer, 0..1, len);
+        let mut note = || {
+            log.save_committed(Some(b"id 0")).unwrap();
+            writer.idle().unwrap();
+            disk.contents(FIRST).unwrap()
+        };
+        let notes = [note(), note(), note(), note()];
+        for (sector, before) in (HEADER as usize + 512..HEADER as usize + 1536).step_by(512).zip(&notes) {
+            for (old, new) in [(before, &notes[3]), (&notes[3], before), (&notes[1], &notes[2])] {
+                let torn = SimDisk::new(9);
+                ["vote.0", "vote.1"].iter().for_each(|name| copy(&disk, name, &torn, name));
+                replace(&torn, FIRST, &[&old[..sector], &new[sector..]].concat());
+                assert_eq!(report(&torn).1.next(), 1, "{len} bytes, torn at {sector}");
+            }
+        }
+    }
+}
+
 fn segments(disk: &SimDisk) -> Vec<String> {
     disk.list().unwrap().into_iter().filter(|name| name.starts_with("log-")).collect()
 }

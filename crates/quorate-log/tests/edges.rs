@@ -17,7 +17,7 @@ use quorate::storage::{IOFlushed, RaftLogStorage, RaftLogStorageExt};
 use quorate::type_config::alias::{CommittedLeaderIdOf, EntryOf, LogIdOf, VoteOf};
 use quorate::vote::RaftLeaderId;
 use quorate::{LogId, RaftLogReader, Vote};
-use quorate_log::sim_disk::{PowerCut, SimDisk};
+use quorate_log::sim_disk::{Fault, PowerCut, SimDisk};
 use quorate_log::{
     Codec, DiskDirectory, EntryBatch, LogError, LogStore, Opened, Options, Postcard, SnapshotStore,
 };
@@ -88,10 +88,45 @@ fn a_lost_vote_says_what_each_copy_suffers_from() {
     let disk = SimDisk::new(1);
     drop(open(&disk).unwrap());
     quorate_log::Directory::remove(&disk, "vote.0").unwrap();
-    disk.fail_reads("vote.1", 0..1, u64::MAX);
+    disk.rot("vote.1", 20, |byte| byte ^ 1);
     let error = open(&disk).map(|_| ()).unwrap_err();
     let LogError::VoteLost { what, .. } = &error else { panic!("{error}") };
-    assert!(what.contains("vote.0 is missing") && what.contains("reading"), "{what}");
+    assert!(what.contains("vote.0 is missing") && what.contains("vote.1 is corrupt"), "{what}");
+}
+
+#[test]
+fn a_vote_that_cannot_be_read_for_the_moment_is_not_lost() {
+    let disk = SimDisk::new(1);
+    let Opened { log, writer, .. } = open(&disk).unwrap();
+    log.save_vote(b"a vote", ignore()).unwrap();
+    writer.finish().unwrap();
+    let refused = || open(&disk).map(|_| ()).unwrap_err();
+    disk.fail_reads("vote.0", 0..1, 2);
+    disk.fail_reads("vote.1", 0..1, 1);
+    let both = refused();
+    assert!(matches!(&both, LogError::Io { file, .. } if file == "vote.0"), "{both}");
+    disk.rot("vote.1", 20, |byte| byte ^ 1);
+    let one = refused();
+    assert!(matches!(&one, LogError::Io { file, .. } if file == "vote.0"), "{one}");
+    assert_eq!(open(&disk).unwrap().log.vote().unwrap().unwrap(), "a vote");
+}
+
+#[test]
+fn a_vote_that_an_opening_found_in_memory_is_durable_in_both_copies() {
+    let disk = SimDisk::new(1);
+    let Opened { log, mut writer, .. } = open(&disk).unwrap();
+    log.save_vote(b"first", ignore()).unwrap();
+    writer.step().unwrap();
+    // Write and sync of the first copy, write of the second, and its sync.
+    disk.fault_at(disk.changes() + 3, Fault::FailSync);
+    log.save_vote(b"second", ignore()).unwrap();
+    writer.step().unwrap_err();
+    drop((log, writer));
+    disk.restart(PowerCut::KeepAll);
+    assert_eq!(open(&disk).unwrap().log.vote().unwrap().unwrap(), "second");
+    disk.restart(PowerCut::LoseAll);
+    disk.rot("vote.0", 20, |byte| byte ^ 1);
+    assert_eq!(open(&disk).unwrap().log.vote().unwrap().unwrap(), "second");
 }
 
 #[test]

@@ -1,5 +1,5 @@
 //! Tier S: what one node keeps, alone. The real log, snapshots and state machine over a simulated disk, against a model
-//! of what was acknowledged; thousands of seeds a second.
+//! of what was acknowledged; hundreds of seeds a second.
 //!
 //! What was acknowledged is there after any crash; what was not is there or not, and nothing else ever is. Opening is
 //! refused only where the disk was damaged, or left garbage where it was writing.

@@ -59,3 +59,18 @@ fn a_seed_of_the_whole_library_repeats_itself() {
     assert_eq!(first, second);
     assert_eq!(outcome, again);
 }
+
+/// Seeds of the storage of one node in an ordinary test run.
+#[cfg(feature = "library")]
+const STORAGE_SEEDS: u64 = 100;
+
+#[cfg(feature = "library")]
+#[test]
+fn the_storage_of_one_node_keeps_what_was_acknowledged() {
+    let search = Search { tier: Tier::S, first: 1, seeds: STORAGE_SEEDS, time: None, jobs: 2, violations: 1 };
+    let found = search.run(|_| {});
+    let broken = found.violations.first().map(|violation| format!("{violation:?}"));
+    assert_eq!(broken, None);
+    assert!(found.repeated > 0, "no seed was run twice");
+    assert!(found.tally.crashes > STORAGE_SEEDS && found.tally.writes > STORAGE_SEEDS, "{:?}", found.tally);
+}

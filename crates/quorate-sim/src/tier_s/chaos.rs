@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::io;
+use std::sync::Arc;
 
 use futures_util::FutureExt;
 use futures_util::stream;
@@ -13,8 +14,11 @@ use quorate::SnapshotMeta;
 use quorate::storage::IOFlushed;
 use quorate::storage::RaftLogStorage;
 use quorate::storage::RaftStateMachine;
+use quorate_log::Codec;
 use quorate_log::LogError;
 use quorate_log::Options;
+use quorate_log::Postcard;
+use quorate_log::sim_disk::Fault;
 use quorate_log::sim_disk::Left;
 use quorate_log::sim_disk::PowerCut;
 use quorate_log::sim_disk::SimDisk;
@@ -28,10 +32,13 @@ use quorate_rt_tokio::TokioOneshot;
 use crate::dice::Dice;
 use crate::tally::Tally;
 use crate::tier_b::world;
+use crate::tier_s::machine::Chain;
 use crate::tier_s::machine::Entry;
 use crate::tier_s::machine::LogId;
 use crate::tier_s::machine::Machine;
 use crate::tier_s::machine::Payload;
+use crate::tier_s::machine::Shared;
+use crate::tier_s::machine::Snapshots;
 use crate::tier_s::machine::Types;
 use crate::tier_s::machine::Vote;
 use crate::tier_s::machine::linked;
@@ -45,11 +52,17 @@ use crate::tier_s::node::Node;
 use crate::tier_s::node::Refused;
 use crate::tier_s::node::drive;
 use crate::tier_s::node::finish;
+use crate::tier_s::node::unless_dropped;
 use crate::trace::Trace;
 use crate::trace::TraceLine;
 
 /// How often a node is started after a failure that may pass.
 const STARTS_MAX: usize = 20;
+
+/// Bytes of a segment: mostly so few that a schedule goes through several.
+fn draw_segment_bytes(dice: &mut Dice) -> u64 {
+    if dice.chance(3, 4) { 16 * 1024 } else { 64 * 1024 }
+}
 
 type Builder = <Machine as RaftStateMachine<Types>>::SnapshotBuilder;
 type Flushed = <TokioOneshot as Oneshot>::Receiver<io::Result<()>>;
@@ -71,6 +84,8 @@ pub struct Chaos {
     pub ailing: bool,
     /// A start may be refused.
     pub damaged: bool,
+    /// The last power cut left garbage where the disk was writing, which may look like damage to the log.
+    garbage: bool,
     /// What was acknowledged may be gone, where that cannot be told.
     pub lenient: bool,
     options: Options,
@@ -83,16 +98,22 @@ pub struct Chaos {
     commit: u64,
     applied: u64,
     history: BTreeMap<u64, Applied>,
-    /// What the snapshot covers that is being installed, beyond what is committed here.
-    ahead: Option<(LogId, BTreeMap<u64, Applied>)>,
+    /// What the snapshots cover whose installing was begun, beyond what is committed here.
+    ahead: BTreeMap<LogId, BTreeMap<u64, Applied>>,
     /// The newest snapshot that is acknowledged.
     snapshot: Option<LogId>,
     /// All that were ever begun.
     begun: BTreeSet<LogId>,
     slow: Option<Builder>,
-    /// Bytes staged since the step before the last, at most.
+    /// Bytes staged since the last step that wrote, and before it since the one before, at most.
     staged: u64,
     written: u64,
+    /// How many more failures the process lives through; none has happened yet if there is no number.
+    patience: Option<u64>,
+    /// The newest segment when the node was started last.
+    pub sealed: String,
+    /// The copies of the vote that the disk has lied about.
+    vote_lies: Vec<String>,
     over: bool,
     trace: Option<Trace>,
 }
@@ -100,7 +121,7 @@ pub struct Chaos {
 impl Chaos {
     pub fn new(seed: u64, mut dice: Dice, trace: Option<Trace>) -> Self {
         let options = Options {
-            segment_bytes: 64 * 1024,
+            segment_bytes: draw_segment_bytes(&mut dice),
             tail_bytes: dice.below(8 * 1024),
             queue_bytes: 2_000 + dice.below(60_000),
         };
@@ -112,6 +133,7 @@ impl Chaos {
             disk: SimDisk::new(seed),
             ailing: false,
             damaged: false,
+            garbage: false,
             lenient: false,
             options,
             node: None,
@@ -122,12 +144,15 @@ impl Chaos {
             commit: 0,
             applied: 0,
             history: BTreeMap::new(),
-            ahead: None,
+            ahead: BTreeMap::new(),
             snapshot: None,
             begun: BTreeSet::new(),
             slow: None,
             staged: 0,
             written: 0,
+            patience: None,
+            sealed: String::new(),
+            vote_lies: Vec::new(),
             over: false,
             trace,
         };
@@ -172,13 +197,16 @@ impl Chaos {
             self.disk.cut_power_at(Some(self.disk.changes() + self.dice.below(25)));
         }
         let done = match what {
-            0..=29 => self.append(),
+            0..=26 => self.append(6),
+            27..=29 => self.append(30),
             30..=46 => self.write(),
-            47..=52 => self.idle(),
+            47..=50 => self.idle(),
+            51..=52 => self.quiet(),
             53..=58 => self.truncate(),
             59..=64 => self.vote(),
             65..=74 => self.apply(),
-            75..=79 => self.build(),
+            75..=77 => self.build(),
+            78..=79 => self.compact(),
             80..=84 => self.purge(),
             85..=86 => self.install(),
             87..=92 => self.read(),
@@ -196,6 +224,7 @@ impl Chaos {
             self.failed(&error);
         }
         if self.disk.is_gone() {
+            self.tally.power_cuts += 1;
             let cut = draw_cut(&mut self.dice);
             self.restart(cut);
         }
@@ -217,7 +246,8 @@ impl Chaos {
         self.node.as_mut().expect("a node is up between the steps")
     }
 
-    /// An operation failed. Where that may be, the process is started anew.
+    /// An operation failed. Where that may be, the process is started anew, at once or when more has failed: what
+    /// failed for good must not go on.
     fn failed(&mut self, error: &io::Error) {
         let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<LogError>());
         if matches!(inner, Some(LogError::NoSpace { .. })) && self.ailing {
@@ -228,6 +258,12 @@ impl Chaos {
         }
         assert!(self.ailing || self.damaged, "I18: {error} on a sound disk");
         self.say(|| format!("failed: {error}"));
+        let drawn = if self.dice.chance(1, 3) { 1 + self.dice.below(5) } else { 0 };
+        let left = self.patience.unwrap_or(drawn);
+        self.patience = left.checked_sub(1);
+        if self.patience.is_some() {
+            return;
+        }
         let cut = draw_cut(&mut self.dice);
         self.restart(cut);
     }
@@ -281,9 +317,9 @@ impl Chaos {
         Entry { log_id: log_id(self.term, index), payload }
     }
 
-    fn append(&mut self) -> io::Result<()> {
+    fn append(&mut self, most: u64) -> io::Result<()> {
         let first = self.model.now.next();
-        let count = 1 + self.dice.below(6);
+        let count = 1 + self.dice.below(most);
         let entries: Vec<Entry> = (first..first + count).map(|index| self.entry(index)).collect();
         let (tx, rx) = TokioOneshot::channel();
         let Node { log, writer, .. } = self.node.as_mut().expect("up");
@@ -292,7 +328,7 @@ impl Chaos {
         appended?;
         let mut number = 0;
         for entry in entries {
-            self.staged += 300 + if let Payload::Normal(_) = &entry.payload { 3000 } else { 0 };
+            self.staged += 100 + <Postcard as Codec<Types>>::entry_size(&entry);
             number = self.model.did(Op::Append(entry));
         }
         self.waiting.push((number, rx));
@@ -300,15 +336,43 @@ impl Chaos {
     }
 
     fn write(&mut self) -> io::Result<()> {
-        (self.written, self.staged) = (std::mem::take(&mut self.staged), 0);
         let stepped = self.node().writer.step();
         self.say(|| format!("step: {stepped:?}"));
-        stepped.map(|_| ()).map_err(io::Error::from)
+        if stepped? {
+            self.written = std::mem::take(&mut self.staged);
+        }
+        Ok(())
     }
 
     fn idle(&mut self) -> io::Result<()> {
         self.write()?;
-        self.node().writer.idle().map_err(io::Error::from)
+        let noted = self.node().writer.idle();
+        self.say(|| format!("idle: {noted:?}"));
+        noted.map_err(io::Error::from)
+    }
+
+    /// Nothing but commit marks and the notes of an idle log: much is written, and nothing synced, when the power fails.
+    fn quiet(&mut self) -> io::Result<()> {
+        self.say(|| "nothing but marks".to_owned());
+        for _ in 0..1 + self.dice.below(12) {
+            self.mark(self.applied)?;
+            self.node().writer.idle()?;
+        }
+        if self.dice.chance(1, 2) {
+            let cut = draw_cut(&mut self.dice);
+            self.restart(cut);
+        }
+        Ok(())
+    }
+
+    /// Saves the commit mark before this index, if there is one.
+    fn mark(&mut self, before: u64) -> io::Result<()> {
+        let Some(last) = before.checked_sub(1) else { return Ok(()) };
+        let mark = self.history.get(&last).map(|applied| applied.id);
+        self.model.marks.push(mark);
+        self.staged += 100;
+        let Node { log, writer, .. } = self.node.as_mut().expect("up");
+        drive(writer, log.save_committed(mark))
     }
 
     fn id_before(&self, index: u64) -> Option<LogId> {
@@ -319,19 +383,20 @@ impl Chaos {
     fn truncate(&mut self) -> io::Result<()> {
         let lowest = self.commit.max(self.model.now.first());
         let from = self.model.now.next().saturating_sub(self.dice.below(6)).max(lowest);
-        self.truncate_to(from)
+        let patient = !self.dice.chance(1, 4);
+        self.truncate_to(from, patient)
     }
 
-    fn truncate_to(&mut self, from: u64) -> io::Result<()> {
+    fn truncate_to(&mut self, from: u64, patient: bool) -> io::Result<()> {
         let last = self.id_before(from);
         let number = self.model.did(Op::Truncate(from));
         self.say(|| format!("truncate from {from}"));
         self.term += 1;
         self.staged += 100;
         let Node { log, writer, .. } = self.node.as_mut().expect("up");
-        let call = log.truncate_after(last);
-        drive(writer, call)?;
-        self.model.acknowledged(number);
+        if unless_dropped(patient, writer, log.truncate_after(last))? {
+            self.model.acknowledged(number);
+        }
         Ok(())
     }
 
@@ -340,16 +405,12 @@ impl Chaos {
         let vote = Vote::new(self.term, 1 + self.dice.below(3));
         let number = self.model.votes(vote);
         self.say(|| format!("vote {vote}"));
+        let patient = !self.dice.chance(1, 5);
         let Node { log, writer, .. } = self.node.as_mut().expect("up");
-        let mut call = std::pin::pin!(log.save_vote(&vote));
-        if self.dice.chance(1, 5) {
-            // Who asked has gone; it is done all the same, some time.
-            let _ = call.as_mut().now_or_never();
-            return Ok(());
+        if unless_dropped(patient, writer, log.save_vote(&vote))? {
+            self.model.vote_acknowledged(number);
+            self.has_voted = true;
         }
-        drive(writer, call)?;
-        self.model.vote_acknowledged(number);
-        self.has_voted = true;
         Ok(())
     }
 
@@ -358,12 +419,8 @@ impl Chaos {
         let room = self.model.safe_next().saturating_sub(self.commit);
         let upto = self.commit + self.dice.below(room + 1);
         self.commit_to(upto);
-        if upto > 0 && self.dice.chance(2, 3) {
-            let mark = self.history.get(&(upto - 1)).map(|applied| applied.id);
-            self.model.marks.push(mark);
-            self.staged += 100;
-            let Node { log, writer, .. } = self.node.as_mut().expect("up");
-            drive(writer, log.save_committed(mark))?;
+        if self.dice.chance(2, 3) {
+            self.mark(upto)?;
         }
         self.apply_committed()
     }
@@ -425,6 +482,7 @@ impl Chaos {
     fn build(&mut self) -> io::Result<()> {
         let Some(last) = self.node().shared.read().position.applied else { return Ok(()) };
         self.begun.insert(last);
+        self.cut_soon();
         let fresh = finish(self.node().machine.get_snapshot_builder());
         let mut builder = match self.slow.take() {
             Some(slow) => {
@@ -452,6 +510,22 @@ impl Chaos {
         Ok(())
     }
 
+    /// All that can be is committed, applied, in a snapshot and purged; and then the log goes on, where the purge may be
+    /// the last thing in a segment that is not needed any more.
+    fn compact(&mut self) -> io::Result<()> {
+        self.write()?;
+        self.collect();
+        self.commit_to(self.model.safe_next());
+        self.apply_committed()?;
+        self.slow = None;
+        self.build()?;
+        let Some(snapshot) = self.snapshot.filter(|last| last.index >= self.model.now.first()) else {
+            return Ok(());
+        };
+        self.purge_to(snapshot, false)?;
+        self.append(30)
+    }
+
     fn purge(&mut self) -> io::Result<()> {
         let Some(snapshot) = self.snapshot else { return Ok(()) };
         let first = self.model.now.first();
@@ -465,27 +539,37 @@ impl Chaos {
             self.model.now.get(upto).map(|entry| entry.log_id)
         };
         let Some(id) = id else { return Ok(()) };
-        self.purge_to(id)
+        self.cut_soon();
+        let patient = self.dice.chance(1, 2);
+        self.purge_to(id, patient)?;
+        // What follows may begin a segment in the same batch, so that the one with the purge goes.
+        if patient { Ok(()) } else { self.append(30) }
     }
 
-    fn purge_to(&mut self, id: LogId) -> io::Result<()> {
+    fn purge_to(&mut self, id: LogId, patient: bool) -> io::Result<()> {
         let number = self.model.did(Op::Purge(id));
         self.say(|| format!("purge to {id}"));
         self.staged += 100;
         let Node { log, writer, .. } = self.node.as_mut().expect("up");
-        drive(writer, log.purge(id))?;
-        self.model.acknowledged(number);
+        if unless_dropped(patient, writer, log.purge(id))? {
+            self.model.acknowledged(number);
+        }
         Ok(())
+    }
+
+    /// Lets the power fail amid what comes next, now and then.
+    fn cut_soon(&mut self) {
+        if self.dice.chance(1, 5) {
+            self.disk.cut_power_at(Some(self.disk.changes() + self.dice.below(8)));
+        }
     }
 
     /// A leader sends a snapshot that covers more than is committed here.
     fn install(&mut self) -> io::Result<()> {
         self.apply_committed()?;
-        let disk = SimDisk::new(1);
-        let leader =
-            Node::open(&disk, Options::default()).map_err(|error| io::Error::other(error.to_string()))?;
-        let mut copy = Machine::new(self.node().shared.clone(), leader.snapshots.clone());
-        let mut machine = leader.machine;
+        let leader = Arc::new(Snapshots::open(SimDisk::new(1))?);
+        let mut copy = Machine::new(self.node().shared.clone(), leader.clone());
+        let mut machine = Machine::new(Shared::new(Chain::default()), leader);
         if self.applied > 0 {
             let built = finish(async { copy.get_snapshot_builder().await.build_snapshot().await })?;
             finish(machine.install_snapshot(&built.meta, built.snapshot))?;
@@ -505,7 +589,8 @@ impl Chaos {
         // It is committed elsewhere; here it counts once it is installed.
         self.commit = begin;
         let ahead = self.history.split_off(&begin);
-        self.ahead = built.meta.last_log_id.map(|last| (last, ahead));
+        self.ahead.extend(built.meta.last_log_id.map(|last| (last, ahead)));
+        self.cut_soon();
         let received = self.receive(&built.snapshot)?;
         self.take_over(&built.meta, received)
     }
@@ -541,7 +626,7 @@ impl Chaos {
         let known = self.model.now.get(last.index).map(|entry| entry.log_id);
         if known.is_some_and(|known| known != last) {
             // What stands from there on belongs to another history.
-            self.truncate_to(last.index)?;
+            self.truncate_to(last.index, true)?;
         }
         self.begun.insert(last);
         self.say(|| format!("install a snapshot of {last}"));
@@ -553,12 +638,12 @@ impl Chaos {
         self.applied = last.index + 1;
         self.tally.installed += 1;
         self.check_state();
-        self.purge_to(last)
+        self.purge_to(last, true)
     }
 
     /// If this is the snapshot that was being installed, what it covers is committed here too.
     fn catch_up(&mut self, snapshot: LogId) {
-        if let Some((_, ahead)) = self.ahead.take_if(|(id, _)| *id == snapshot) {
+        if let Some(ahead) = self.ahead.remove(&snapshot) {
             self.history.extend(ahead);
             self.commit = snapshot.index + 1;
         }
@@ -593,15 +678,17 @@ impl Chaos {
         self.disk.cut_power();
         self.slow = None;
         self.node = None;
+        self.patience = None;
         self.waiting.clear();
         self.disk.restart(cut);
-        let garbage = matches!(cut, PowerCut::Tear { left: Left::Garbage, .. });
-        let damaged = self.damaged;
-        self.damaged |= garbage;
+        self.garbage = matches!(cut, PowerCut::Tear { left: Left::Garbage, .. });
         self.trouble_down();
+        if self.dice.chance(1, 8) {
+            self.options.segment_bytes = draw_segment_bytes(&mut self.dice);
+        }
         self.start();
         // Once it is up, what the power cut left is gone.
-        self.damaged = damaged || self.damaged && !garbage;
+        self.garbage = false;
     }
 
     fn start(&mut self) {
@@ -625,19 +712,33 @@ impl Chaos {
                 continue;
             }
             self.disk.cut_power_at(None);
-            let Err(refused) = opened else { return };
+            let Err(refused) = opened else {
+                self.sealed = self.last_segment();
+                return;
+            };
             self.node = None;
             self.say(|| format!("refuses to start: {refused}"));
             if self.ailing && refused.is_passing() {
                 self.disk.heal();
                 continue;
             }
-            assert!(self.damaged, "I18: {refused}, on a sound disk");
+            // Of the two copies of the vote, one is never in the making.
+            let unsure = self.garbage && !matches!(refused, Refused::Log(LogError::VoteLost { .. }));
+            assert!(self.damaged || unsure, "I18: {refused}, on a sound disk");
             self.tally.refused += 1;
             self.over = true;
             return;
         }
         panic!("I18: the node does not start");
+    }
+
+    /// Whether the disk has lied about the vote in a way that two copies cannot make good. They can where one write of the
+    /// first copy was lost, since the second is written after it.
+    fn is_vote_unsure(&mut self) -> bool {
+        let lies = self.disk.take_happened().into_iter();
+        let lies = lies.filter(|lie| matches!(lie.fault, Some(Fault::LoseWrite | Fault::Misdirect)));
+        self.vote_lies.extend(lies.map(|lie| lie.file).filter(|file| file.starts_with("vote")));
+        !self.vote_lies.is_empty() && self.vote_lies != ["vote.0"]
     }
 
     /// Looks at what a start found, and brings the state machine up as the library does.
@@ -651,7 +752,8 @@ impl Chaos {
         let current = finish(node.machine.get_current_snapshot())?;
         self.say(|| format!("starts with {:?} to {:?}", contents.purged, contents.last()));
         self.model.check_log(contents, self.lenient);
-        self.model.check_vote(vote);
+        let lenient = self.is_vote_unsure();
+        self.model.check_vote(vote, lenient);
         self.model.check_mark(mark);
         let last = newest.as_ref().and_then(|position| position.applied);
         assert!(
@@ -665,23 +767,33 @@ impl Chaos {
             assert!(self.damaged, "I13: purged up to {purged:?}, and the newest snapshot is {last:?}");
             return Err(io::Error::from(io::ErrorKind::InvalidData));
         }
+        let lost = last.map(|last| last.index) < self.snapshot.map(|snapshot| snapshot.index);
         self.snapshot = last;
         self.applied = 0;
         if let Some(last) = last {
             self.catch_up(last);
         }
-        self.ahead = None;
+        self.ahead.clear();
         if let (Some(snapshot), Some(last)) = (current, last) {
             finish(self.node().machine.install_snapshot(&snapshot.meta, snapshot.snapshot))?;
             self.applied = last.index + 1;
             self.check_state();
             let known = self.model.now.get(last.index).map(|entry| entry.log_id);
-            if self.model.now.next() <= last.index || known.is_some_and(|known| known != last) {
-                self.purge_to(last)?;
+            let differs = known.is_some_and(|known| known != last);
+            if differs {
+                self.truncate_to(last.index, true)?;
+            }
+            if differs || self.model.now.next() <= last.index {
+                self.purge_to(last, true)?;
             }
         }
-        if self.lenient {
-            self.commit = self.commit.min(self.model.now.next()).max(self.applied);
+        if self.lenient || lost {
+            let kept = |index: &u64| {
+                let entry = self.model.now.get(*index).map(|entry| entry.log_id);
+                entry.is_some() && entry == self.history.get(index).map(|applied| applied.id)
+            };
+            let kept = (self.applied..self.commit).take_while(kept).count() as u64;
+            self.commit = self.applied + kept;
             self.history.retain(|index, _| *index < self.commit);
         }
         assert!(self.commit <= self.model.now.next(), "I13: what was committed is gone");

@@ -113,7 +113,8 @@ impl Model {
 
     /// The index after the last that is acknowledged, and that nobody has begun to remove.
     pub fn safe_next(&self) -> u64 {
-        self.base.next().min(self.now.next())
+        let begun = |(_, op): &(u64, Op)| if let Op::Truncate(from) = op { Some(*from) } else { None };
+        self.ops.iter().filter_map(begun).fold(self.base.next(), u64::min)
     }
 
     pub fn votes(&mut self, vote: Vote) -> usize {
@@ -157,12 +158,16 @@ impl Model {
         self.now = found;
     }
 
-    /// I9: a vote that was acknowledged is not forgotten for an older one.
-    pub fn check_vote(&mut self, found: Option<Vote>) {
-        let allowed = &self.votes[self.vote_acknowledged..];
-        assert!(allowed.contains(&found), "I9: the vote is {found:?}, acknowledged was {:?}", allowed[0]);
-        self.votes = vec![found];
-        self.vote_acknowledged = 0;
+    /// I9: a vote that was acknowledged is not forgotten for an older one; where the disk has lied about both copies
+    /// (`lenient`), it is at least one that was given.
+    pub fn check_vote(&mut self, found: Option<Vote>, lenient: bool) {
+        let allowed = if lenient { 0 } else { self.vote_acknowledged };
+        let fits = self.votes[allowed..].iter().rposition(|vote| *vote == found);
+        let acknowledged = &self.votes[self.vote_acknowledged];
+        assert!(fits.is_some(), "I9: the vote is {found:?}, acknowledged was {acknowledged:?}");
+        // What was given and is not there any more may not come back.
+        self.vote_acknowledged = allowed + fits.unwrap_or_default();
+        self.votes.truncate(self.vote_acknowledged + 1);
     }
 
     /// The commit mark is one that was given.

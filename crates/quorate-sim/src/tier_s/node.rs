@@ -8,6 +8,7 @@ use std::task::Context;
 use std::task::Poll;
 use std::task::Waker;
 
+use futures_util::FutureExt;
 use quorate_log::LogError;
 use quorate_log::Options;
 use quorate_log::Writer;
@@ -89,6 +90,19 @@ pub fn drive<T>(writer: &mut Writer<SimDisk>, future: impl Future<Output = T>) -
             return done;
         }
     }
+}
+
+/// Runs a call to its end, as [`drive`] does; or begins it only, where whoever asked is gone before it ends: it is done
+/// all the same, some time. Says whether it has ended.
+pub fn unless_dropped(
+    patient: bool,
+    writer: &mut Writer<SimDisk>,
+    call: impl Future<Output = io::Result<()>>,
+) -> io::Result<bool> {
+    if patient {
+        return drive(writer, call).map(|()| true);
+    }
+    call.now_or_never().map_or(Ok(false), |ended| ended.map(|()| true))
 }
 
 /// Runs what waits for time alone.
