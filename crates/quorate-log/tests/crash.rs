@@ -121,7 +121,8 @@ fn an_opening_whose_sync_failed_leaves_nothing_that_comes_back() {
     let tear = PowerCut::Tear { sector: 512, left: Left::Old };
     let mut refused = 0;
     for (seed, cut) in (120..130).flat_map(|seed| (1..250).step_by(3).map(move |cut| (seed, cut))) {
-        for sync in 0..6 {
+        // After the four operations that write both copies of the vote again.
+        for sync in 3..10 {
             let disk = SimDisk::new(seed);
             let (work, _) = run(seed, &disk, cut);
             disk.restart(tear);
