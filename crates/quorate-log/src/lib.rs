@@ -77,9 +77,10 @@
 //! neither present nor absent: only a peer can repair it.
 //!
 //! Not seen is damage to the very last batch before a power cut that is shaped like a torn write, if
-//! the power fails before the mark that follows it has reached the disk; and that the newest segment
-//! was taken away, if the power failed before the record that seals the one before had reached the disk, and
-//! the log was not opened in between.
+//! the power fails before the mark that follows it has reached the disk, or the mark itself is wiped
+//! out with it, as where they share a block; and that the newest segment was taken away, if the power
+//! failed before the record that seals the one before had reached the disk, and the log was not opened
+//! in between.
 #![forbid(unsafe_code)]
 
 mod batch;
