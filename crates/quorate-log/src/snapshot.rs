@@ -282,6 +282,12 @@ impl<D: Directory> SnapshotReader<D> {
         self.data_len
     }
 
+    /// The crc32c of the data as it was when all was checked; none if there is a meta blob, since the checksum in the
+    /// file covers both.
+    pub fn checksum(&self) -> Option<u32> {
+        self.meta.is_empty().then_some(self.crc)
+    }
+
     /// The name of the file.
     pub fn name(&self) -> &str {
         &self.name

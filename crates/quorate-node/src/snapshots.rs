@@ -5,9 +5,11 @@ use std::marker::PhantomData;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use quorate_grpc::{SnapshotFiles, SnapshotSink, SnapshotSource};
-use quorate_log::{Directory, DiskDirectory, SnapshotReader, SnapshotStore, SnapshotWriter};
+use quorate_log::{
+    Directory, DiskDirectory, LogError, NewestSnapshot, SnapshotReader, SnapshotStore, SnapshotWriter,
+};
 
-use crate::config::{NodeConfig, NodeTypes};
+use crate::config::{LogId, NodeConfig, NodeTypes};
 use crate::shared::{Position, invalid, read_header};
 
 /// How many snapshots are kept: the newest, and one to fall back on should it turn out damaged.
@@ -19,6 +21,8 @@ pub struct Snapshots<C: NodeTypes = NodeConfig, D: Directory = DiskDirectory> {
     /// The newest. Held while another is made the newest, so that a snapshot that was long in the making cannot take
     /// the place of a later one: the log before the later one is gone.
     newest: Mutex<Option<Stored<C, D>>>,
+    /// What was wrong, when the directory was opened, with those newer than the newest that is intact.
+    damaged: Vec<LogError>,
 }
 
 /// A durable snapshot, and where in the log it is.
@@ -45,8 +49,30 @@ impl<C: NodeTypes, D: Directory> Snapshots<C, D> {
     /// Those of the disk; and that there are snapshots of which none is intact.
     pub fn open(directory: D) -> io::Result<Self> {
         let store = SnapshotStore::open(directory, SNAPSHOTS_KEPT).map_err(io::Error::other)?;
-        let newest = store.newest().map_err(io::Error::other)?.snapshot.map(Stored::of).transpose()?;
-        Ok(Self { store, newest: Mutex::new(newest) })
+        let NewestSnapshot { snapshot, damaged } = store.newest().map_err(io::Error::other)?;
+        let newest = snapshot.map(Stored::of).transpose()?;
+        Ok(Self { store, newest: Mutex::new(newest), damaged })
+    }
+
+    /// Makes sure that no entry is missing between the newest snapshot and a log that begins after `purged`.
+    ///
+    /// # Errors
+    ///
+    /// Which snapshot is damaged, or that one is not there.
+    pub fn check_reach(&self, purged: Option<&LogId<C>>) -> io::Result<()> {
+        let Some(purged) = purged else { return Ok(()) };
+        let reached = self.newest().and_then(|newest| newest.position.applied);
+        if reached.is_some_and(|reached| reached.index >= purged.index) {
+            return Ok(());
+        }
+        Err(match self.damaged.first() {
+            Some(damaged) => io::Error::other(damaged.clone()),
+            None => invalid(format!(
+                "the log begins after entry {}, and no snapshot reaches so far: a file snapshot-N.snap is missing; put it \
+                 back, or restore this node from its peers (replace it in the cluster)",
+                purged.index
+            )),
+        })
     }
 
     /// The newest snapshot.
@@ -101,26 +127,34 @@ fn finish<C: NodeTypes, D: Directory>(
 impl<C: NodeTypes, D: Directory> Stored<C, D> {
     fn of(reader: SnapshotReader<D>) -> io::Result<Self> {
         let reader = Arc::new(reader);
-        let position = read_header(&mut Reading { reader: reader.clone(), offset: 0 })?;
+        let position = read_header(&mut Reading { reader: reader.clone(), offset: 0, running: 0 })?;
         Ok(Self { position, reader })
     }
 
     /// Reads it from its beginning.
     pub fn read(&self) -> Reading<D> {
-        Reading { reader: self.reader.clone(), offset: 0 }
+        Reading { reader: self.reader.clone(), offset: 0, running: 0 }
     }
 }
 
-/// Reads a stored snapshot from its beginning.
+/// Reads a stored snapshot from its beginning. The read of its last bytes fails if the file is no longer what was checked
+/// when it was opened.
 pub struct Reading<D: Directory> {
     reader: Arc<SnapshotReader<D>>,
     offset: u64,
+    /// The checksum of what was read.
+    running: u32,
 }
 
 impl<D: Directory> Read for Reading<D> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.reader.read_at(buffer, self.offset)?;
         self.offset = self.offset.saturating_add(read as u64);
+        self.running = crc32c::crc32c_append(self.running, buffer.get(..read).unwrap_or_default());
+        let ended = read > 0 && self.offset == self.reader.data_len();
+        if ended && self.reader.checksum().is_some_and(|checksum| checksum != self.running) {
+            return Err(invalid(format!("snapshot {} changed since it was checked", self.reader.name())));
+        }
         Ok(read)
     }
 }
@@ -148,6 +182,11 @@ pub struct Sending<D: Directory>(Arc<SnapshotReader<D>>);
 impl<D: Directory> SnapshotSource for Sending<D> {
     fn length(&self) -> u64 {
         self.0.data_len()
+    }
+
+    /// As of when the file was checked: what has become of it since is not to pass for the snapshot at the other end.
+    fn checksum(&self) -> Option<u32> {
+        self.0.checksum().filter(|_| !quorate_core::mutant!(114))
     }
 
     fn read_at(&mut self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
@@ -181,7 +220,6 @@ impl<C: NodeTypes, D: Directory> SnapshotSink for Receiving<C, D> {
 mod tests {
     use super::*;
     use crate::command::encode;
-    use crate::config::LogId;
 
     fn position(index: u64) -> Position {
         let leader_id = quorate::vote::leader_id_adv::LeaderId { term: 1, node_id: 1 };
@@ -237,5 +275,52 @@ mod tests {
         sending.read_at(length - 7, &mut end).unwrap();
         assert_eq!(&end, b"content");
         assert!(sending.read_at(length - 6, &mut end).is_err());
+    }
+
+    #[test]
+    fn a_log_that_begins_after_the_newest_intact_snapshot_is_refused_with_the_damaged_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let snapshots = <Snapshots>::open(DiskDirectory::open(dir.path()).unwrap()).unwrap();
+        for index in [100, 200] {
+            snapshots.publish(written(&snapshots, index), &position(index)).unwrap();
+        }
+        let purged = |index| position(index).applied;
+        assert!(snapshots.check_reach(purged(200).as_ref()).is_ok());
+        let missing = snapshots.check_reach(purged(201).as_ref()).unwrap_err();
+        assert!(missing.to_string().contains("missing"), "{missing}");
+
+        let newest = dir.path().join("snapshot-0000000000000002.snap");
+        let mut bytes = std::fs::read(&newest).unwrap();
+        *bytes.last_mut().unwrap() ^= 1;
+        std::fs::write(&newest, bytes).unwrap();
+        let snapshots = <Snapshots>::open(DiskDirectory::open(dir.path()).unwrap()).unwrap();
+        assert!(snapshots.check_reach(None).is_ok() && snapshots.check_reach(purged(100).as_ref()).is_ok());
+        let damaged = snapshots.check_reach(purged(150).as_ref()).unwrap_err();
+        assert!(damaged.to_string().contains("snapshot-0000000000000002.snap"), "{damaged}");
+    }
+
+    #[test]
+    fn a_snapshot_that_changed_since_it_was_checked_is_neither_read_nor_passed_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let snapshots = <Snapshots>::open(DiskDirectory::open(dir.path()).unwrap()).unwrap();
+        let mut writer = written(&snapshots, 7);
+        writer.write_all(b"content").unwrap();
+        let stored = snapshots.publish(writer, &position(7)).unwrap();
+        let mut whole = Vec::new();
+        stored.read().read_to_end(&mut whole).unwrap();
+
+        let file = std::fs::read_dir(dir.path()).unwrap().find_map(|entry| {
+            let path = entry.unwrap().path();
+            path.extension().is_some_and(|extension| extension == "snap").then_some(path)
+        });
+        let file = file.unwrap();
+        let mut bytes = std::fs::read(&file).unwrap();
+        *bytes.last_mut().unwrap() ^= 1;
+        std::fs::write(&file, bytes).unwrap();
+
+        let error = stored.read().read_to_end(&mut Vec::new()).unwrap_err();
+        assert!(error.to_string().contains(".snap"), "{error}");
+        let sending = SnapshotFiles::open(&snapshots, &SnapshotFile::Stored(stored)).unwrap();
+        assert_eq!(sending.checksum(), Some(crc32c::crc32c(&whole)));
     }
 }

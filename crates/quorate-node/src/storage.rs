@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use quorate::storage::RaftLogStorage as _;
 use quorate_log::{DiskDirectory, LogError, LogStore, Options};
 use tokio::task::spawn_blocking;
 
@@ -21,7 +22,11 @@ impl Storage {
     pub(crate) async fn open(data_dir: &Path) -> Result<Self, StartError> {
         let data_dir = data_dir.to_owned();
         let opened = spawn_blocking(move || Self::open_blocking(&data_dir)).await;
-        opened.unwrap_or_else(|error| Err(StartError::Storage { cause: error.to_string() }))
+        let mut storage = opened.unwrap_or_else(|error| Err(unusable(&error)))?;
+        let state = storage.log.get_log_state().await.map_err(|error| unusable(&error))?;
+        let reach = storage.snapshots.check_reach(state.last_purged_log_id.as_ref());
+        reach.map_err(|error| unusable(&error))?;
+        Ok(storage)
     }
 
     fn open_blocking(data_dir: &Path) -> Result<Self, StartError> {
@@ -38,10 +43,14 @@ impl Storage {
             .map_err(|error| StartError::io("open", &snapshot_dir, &error))?;
         let snapshots = <Snapshots>::open(directory).map_err(|error| match error.downcast() {
             Ok(error) => refusal(error, &snapshot_dir),
-            Err(error) => StartError::Storage { cause: error.to_string() },
+            Err(error) => unusable(&error),
         })?;
         Ok(Self { log, snapshots: Arc::new(snapshots) })
     }
+}
+
+fn unusable(error: &dyn std::error::Error) -> StartError {
+    StartError::Storage { cause: error.to_string() }
 }
 
 fn refusal(error: LogError, dir: &Path) -> StartError {
@@ -51,6 +60,6 @@ fn refusal(error: LogError, dir: &Path) -> StartError {
             StartError::FormatTooNew { file: dir.join(PathBuf::from(file)), found, max }
         }
         LogError::NoSpace { .. } => StartError::NoSpace { path: dir.to_owned() },
-        error => StartError::Storage { cause: error.to_string() },
+        error => unusable(&error),
     }
 }

@@ -12,7 +12,7 @@
 //! | I4 | the same place holds the same entry behind the same one, everywhere | `i04_log_matching.rs` | a, b |
 //! | I5 | what is committed never changes | `i05_canon.rs` | a, b |
 //! | I6 | a leader holds all that leaders before it committed | `i06_leader_complete.rs` | a, b |
-//! | I7 | what a leader counts as committed is on the disks of a quorum | `i07_durable_quorum.rs` | a |
+//! | I7 | what a leader counts as committed is on the disks of a quorum | `i07_durable_quorum.rs` | a, b |
 //! | I8 | a leader counts copies of its own entries alone | `i08_own_entries.rs` | a |
 //! | I9 | a node's durable vote, and what it has committed and applied, never go back | `i09_monotonic.rs` | a, b |
 //! | I10 | every entry is applied once, in order | `i10_apply_once.rs` | a, b |
@@ -20,7 +20,7 @@
 //! | I12 | quorums of adjacent memberships meet; the last in the log is in force | `i12_membership.rs` | a, b |
 //! | I13 | what was acknowledged survives in every quorum | `i13_durable_acks.rs` | a, b |
 //! | I14 | a read sees whatever anyone saw before it began | `i14_fresh_reads.rs` | a, b |
-//! | I15 | while a leader reads by its lease, no later one commits | `i15_lease.rs` | a |
+//! | I15 | while a leader reads by its lease, no later one commits | `i15_lease.rs` | a, b |
 //! | I16 | nobody receives an entry or a snapshot other than what was proposed | `i16_true_bytes.rs` | a, b |
 //! | I17 | a snapshot is what its entries make, and never moves a state back | `i17_snapshot.rs` | a, b |
 //! | I18 | when faults end, the cluster comes back without help, and stays calm | `i18_liveness.rs` | a, b |

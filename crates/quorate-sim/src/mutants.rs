@@ -168,6 +168,8 @@ pub const MUTANTS: &[Mutant] = &[
     mutant(111, Tier::B, "starts without the vote that it saved"),
     #[cfg(feature = "library")]
     mutant(113, Tier::B, "answers the client of an entry that another one replaced"),
+    #[cfg(feature = "library")]
+    mutant(114, Tier::B, "sends a damaged snapshot as if it were whole"),
 ];
 
 /// Some of `all`, another part each turn: the first `some` in turn 0, the next in turn 1, and from the start again

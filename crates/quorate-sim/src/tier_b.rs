@@ -1,6 +1,7 @@
 //! Tier B: the whole library. The real loops, codec, log, snapshot files, state machine and clients, on a runtime with
 //! virtual time, over a simulated disk and a simulated network; one thread, one seed, the same trace every time.
 
+pub mod atlas;
 pub mod client;
 pub mod clock;
 pub mod cluster;
@@ -9,7 +10,9 @@ pub mod net;
 pub mod network;
 pub mod node;
 pub mod observer;
+pub mod recovery;
 pub mod runtime;
+pub mod schemes;
 pub mod server;
 pub mod settings;
 pub mod swarm;

@@ -1,11 +1,13 @@
 //! The clients: what they ask over the network, how a node answers, and what they remember of it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::time::Duration;
 
 use bytes::Bytes;
+use quorate::RaftState;
 use quorate::ReadPolicy;
 use quorate::errors::ClientWriteError;
 use quorate::errors::LinearizableReadError;
@@ -22,6 +24,7 @@ use quorate_server::machine::Response;
 use serde::Deserialize;
 use serde::Serialize;
 
+use crate::invariants::quorum;
 use crate::linearizability::Operation;
 use crate::linearizability::What;
 use crate::tier_b::frames;
@@ -29,6 +32,7 @@ use crate::tier_b::frames::Kind;
 use crate::tier_b::net::ADDRESSES;
 use crate::tier_b::net::Broken;
 use crate::tier_b::net::Net;
+use crate::tier_b::observer::hash_of_command;
 use crate::tier_b::runtime::SimRuntime;
 use crate::tier_b::server::Server;
 use crate::tier_b::types::LogId;
@@ -77,18 +81,29 @@ pub async fn answer<C: Types>(server: &Server<C>, message: &[u8]) -> Result<Byte
     let request: Request<C> = decode(message).map_err(|_| Broken::Reset)?;
     let answer: Answer<C> = match request {
         Request::Write(command) => write(server, &command).await,
-        Request::Read { key, lease } => match server.raft.ensure_linearizable(policy(lease)).await {
-            Ok(_) => Answer::Value(value(server, &key)),
-            Err(error) => refused(&error),
-        },
-        Request::Linearizer { lease } => match server.raft.get_read_linearizer(policy(lease)).await {
-            Ok(linearizer) => Answer::MustSee(linearizer.read_log_id().log_id().clone()),
-            Err(error) => refused(&error),
-        },
+        Request::Read { key, lease } => {
+            let floor = server.watch.floor();
+            match server.raft.ensure_linearizable(policy(lease)).await {
+                Ok(_) => Answer::Value(value(server, &key, floor)),
+                Err(error) => refused(&error),
+            }
+        }
+        Request::Linearizer { lease } => {
+            let floor = server.watch.floor();
+            match server.raft.get_read_linearizer(policy(lease)).await {
+                Ok(linearizer) => {
+                    let log_id = linearizer.read_log_id().log_id().clone();
+                    server.watch.read(server.id, floor, log_id.index + 1);
+                    Answer::MustSee(log_id)
+                }
+                Err(error) => refused(&error),
+            }
+        }
         Request::ReadAt { key, log_id } => {
+            let floor = log_id.index + 1;
             let linearizer = Linearizer::new(server.id, ReadLogId::from_log_id(log_id), None);
             match linearizer.try_await_ready(&server.raft, Some(READY_MAX)).await {
-                Ok(Ok(_)) => Answer::Value(value(server, &key)),
+                Ok(Ok(_)) => Answer::Value(value(server, &key, floor)),
                 _ => Answer::Elsewhere(None),
             }
         }
@@ -100,24 +115,49 @@ fn policy(lease: bool) -> ReadPolicy {
     if lease { ReadPolicy::LeaseRead } else { ReadPolicy::ReadIndex }
 }
 
-fn value<C: Types>(server: &Server<C>, key: &str) -> Option<Bytes> {
-    server.shared.read().machine.get(key).map(|value| value.bytes)
+/// What a key holds, in a state that has to have all below `floor`.
+fn value<C: Types>(server: &Server<C>, key: &str, floor: u64) -> Option<Bytes> {
+    let state = server.shared.read();
+    let seen = state.position.applied.as_ref().map_or(0, |last| last.index + 1);
+    server.watch.read(server.id, floor, seen);
+    state.machine.get(key).map(|value| value.bytes)
 }
 
 async fn write<C: Types>(server: &Server<C>, command: &machine::Command) -> Answer<C> {
     let Ok(payload) = encode(command) else { return Answer::Elsewhere(None) };
-    match server.raft.client_write(Command::new(payload)).await {
+    let command = Command::new(payload);
+    let hash = hash_of_command(&command);
+    server.watch.asked(hash);
+    let written = server.raft.client_write(command).await;
+    match written {
         Ok(written) => {
-            server.watch.acknowledged(&written.log_id);
+            server.watch.acknowledged(&written.log_id, hash);
+            if let Some(holders) = server.watch.lacks_quorum(&written.log_id) {
+                check_quorum(server, &written.log_id, holders).await;
+            }
             decode(&written.data.0).map_or(Answer::Unknown, Answer::Written)
         }
         Err(RaftError::APIError(ClientWriteError::ForwardToLeader(forward))) => {
+            server.watch.refused(hash);
             Answer::Elsewhere(forward.leader_id)
         }
         Err(RaftError::APIError(ClientWriteError::LogEntryDiscarded(_)) | RaftError::Fatal(_)) => {
             Answer::Unknown
         }
-        Err(RaftError::APIError(_)) => Answer::Elsewhere(None),
+        Err(RaftError::APIError(_)) => {
+            server.watch.refused(hash);
+            Answer::Elsewhere(None)
+        }
+    }
+}
+
+/// I7: `holders`, who have an entry, are a quorum of the membership in force here. It may be on its way to the log yet.
+async fn check_quorum<C: Types>(server: &Server<C>, log_id: &LogId<C>, holders: BTreeSet<u64>) {
+    let sets = |state: &RaftState<C>| state.membership_state.effective().get_joint_config().clone();
+    let Ok(sets) = server.raft.with_raft_state(sets).await else { return };
+    if !quorum::is_quorum(&sets, |id| holders.contains(&id)) {
+        let text = format!("I7: {log_id} is acknowledged, and only {holders:?} of {sets:?} have it on disk");
+        server.watch.violated(text);
     }
 }
 
@@ -136,6 +176,7 @@ struct Record {
     /// One that is under way, or whose outcome nobody knows, stays open; one that was not done is taken out.
     operations: Vec<Option<Op>>,
     values: u64,
+    quiet: bool,
     pub tally: ClientTally,
     wrong: Option<String>,
 }
@@ -161,6 +202,11 @@ impl History {
 
     pub fn tally(&self) -> ClientTally {
         self.with(|record| record.tally.clone())
+    }
+
+    /// No client begins anything more.
+    pub fn end(&self) {
+        self.with(|record| record.quiet = true);
     }
 
     /// I16: what was read that nobody wrote.
@@ -214,9 +260,9 @@ enum Ended<C: Types> {
 }
 
 impl<C: Types> Client<C> {
-    /// Goes on until it is killed.
+    /// Goes on until the history ends.
     pub async fn run(mut self) {
-        loop {
+        while !self.history.with(|record| record.quiet) {
             SimRuntime::sleep(Duration::from_nanos(world::below(self.habits.pause_ns_max))).await;
             self.one().await;
         }

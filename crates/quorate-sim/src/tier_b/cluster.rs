@@ -7,6 +7,7 @@ use std::sync::PoisonError;
 
 use quorate::Config;
 use quorate::RaftMetrics;
+use quorate::ReadPolicy;
 use quorate_log::Options;
 use quorate_log::sim_disk::PowerCut;
 use quorate_log::sim_disk::SimDisk;
@@ -14,6 +15,7 @@ use quorate_node::Member;
 use quorate_node::Uid;
 use quorate_rt::WatchReceiver;
 
+use crate::invariants::i11_order::Order;
 use crate::tier_b::client::History;
 use crate::tier_b::net::Net;
 use crate::tier_b::net::UNDER_WAY_MAX;
@@ -22,8 +24,10 @@ use crate::tier_b::node::Boot;
 use crate::tier_b::node::Booted;
 use crate::tier_b::node::Outcome;
 use crate::tier_b::node::Pace;
+use crate::tier_b::node::UNTOLD;
 use crate::tier_b::observer::Watch;
 use crate::tier_b::server::Power;
+use crate::tier_b::types::LogId;
 use crate::tier_b::types::Raft;
 use crate::tier_b::types::Types;
 use crate::tier_b::world;
@@ -31,8 +35,21 @@ use crate::trace::Look;
 use crate::trace::Trace;
 use crate::trace::TraceLine;
 
+/// What an error names that tells of damage: a file, or where the files are.
+const NAMES: [&str; 5] = [".seg", "vote.", ".snap", "the simulated disk", UNTOLD];
+
 /// Polls between two moments of time: more is a loop that never ends (I18).
 const POLLS_MAX: u64 = 2_000_000;
+
+/// What has happened to what a disk holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Damage {
+    None,
+    /// Some of it changed, cannot be read, or is gone.
+    Rotten,
+    /// A write may have been lost, or gone elsewhere.
+    Lying,
+}
 
 /// One machine.
 pub struct Machine<C: Types> {
@@ -47,6 +64,9 @@ pub struct Machine<C: Types> {
     /// It may stop by itself, or not start: its disk fails or is full now and then.
     pub failing: bool,
     pub paused: bool,
+    pub damage: Damage,
+    /// It is switched off for good.
+    pub retired: bool,
 }
 
 /// All machines, the network between them, and who watches.
@@ -58,10 +78,17 @@ pub struct Cluster<C: Types> {
     pub log: Options,
     pub machines: BTreeMap<u64, Machine<C>>,
     pub trace: Option<Trace>,
+    /// Whether the promises hold that reads by the lease rest on.
+    pub lease_reads: bool,
     /// How long a state machine may take to begin with a batch.
     pub slow_ns: u64,
     pub crashes: u64,
     pub stops: u64,
+    pub retired: u64,
+    /// Nodes that found damage to what their disk held, and said so.
+    pub refused: u64,
+    /// Nodes whose disk had forgotten something, and nothing on it told of that.
+    pub untold: u64,
 }
 
 /// What belongs to a member.
@@ -107,13 +134,16 @@ impl<C: Types> Cluster<C> {
             cut: PowerCut::LoseAll,
             failing: false,
             paused: false,
+            damage: Damage::None,
+            retired: false,
         };
         self.machines.insert(id, machine);
         id
     }
 
+    /// The machines that are there to be used.
     pub fn ids(&self) -> Vec<u64> {
-        self.machines.keys().copied().collect()
+        self.machines.values().filter(|machine| !machine.retired).map(|machine| machine.id).collect()
     }
 
     pub fn machine(&mut self, id: u64) -> &mut Machine<C> {
@@ -142,15 +172,15 @@ impl<C: Types> Cluster<C> {
         let (config, log, net, watch) =
             (self.config.clone(), self.log.clone(), self.net.clone(), self.watch.clone());
         let machine = self.machine(id);
-        if machine.running.is_some() {
+        if machine.running.is_some() || machine.retired {
             return;
         }
         machine.disk.restart(machine.cut);
         machine.power.restore();
         let (disk, power, pace) = (machine.disk.clone(), machine.power.clone(), machine.pace.clone());
-        let slow_ns = self.slow_ns;
-        let machine = self.machine(id);
-        machine.running = Some(node::start(Boot { id, config, log, disk, power, pace, slow_ns, net, watch }));
+        let (damage, slow_ns) = (machine.damage, self.slow_ns);
+        let boot = Boot { id, config, log, disk, power, pace, slow_ns, net, watch, damage };
+        self.machine(id).running = Some(node::start(boot));
         self.say(Some(id), || format!("{id} starts"));
     }
 
@@ -205,12 +235,53 @@ impl<C: Types> Cluster<C> {
         if let Some(violation) = self.watch.violation() {
             panic!("{violation}");
         }
+        if self.watch.take_news() && self.lease_reads {
+            self.probe();
+        }
         if let Some(machine) = self.machines.get(&node)
             && machine.power.is_gone()
             && machine.running.is_some()
         {
             let cut = machine.cut;
             self.crash(node, cut);
+        }
+    }
+
+    /// I15: of several nodes that lead, none but the newest may read by its lease. Asked whether or not a client reads: a
+    /// schedule need not hit the moment.
+    fn probe(&self) {
+        let leads = |raft: &Raft<C>| raft.metrics().borrow_watched().state.is_leader();
+        let rafts = self.machines.keys().filter_map(|id| Some((*id, self.raft(*id)?)));
+        let leaders: Vec<(u64, Raft<C>)> = rafts.filter(|(_, raft)| leads(raft)).collect();
+        if leaders.len() < 2 {
+            return;
+        }
+        for (id, raft) in leaders {
+            let watch = self.watch.clone();
+            world::spawn_on(id, async move {
+                let before = watch.probe();
+                if let Ok(linearizer) = raft.get_read_linearizer(ReadPolicy::LeaseRead).await {
+                    watch.leased(id, before, linearizer.read_log_id().log_id());
+                }
+            });
+        }
+    }
+
+    /// I11: what each node says of itself is in order.
+    fn check_order(&self) {
+        for id in self.machines.keys() {
+            let Some(raft) = self.raft(*id) else { continue };
+            let metrics = raft.metrics();
+            let metrics = metrics.borrow_watched();
+            let end = |last: &Option<LogId<C>>| last.as_ref().map_or(0, |last| last.index + 1);
+            let order = Order {
+                purged: end(&metrics.purged),
+                snapshot: end(&metrics.snapshot),
+                applied: end(&metrics.last_applied),
+                committed: end(&metrics.local_committed),
+                last: metrics.last_log_index.map_or(0, |last| last + 1),
+            };
+            order.check(*id);
         }
     }
 
@@ -222,6 +293,7 @@ impl<C: Types> Cluster<C> {
         if let Some(wrong) = self.history.wrong() {
             panic!("{wrong}");
         }
+        self.check_order();
         let most = self.net.under_way_most();
         assert!(most <= UNDER_WAY_MAX, "I19: {most} messages are under way");
         for id in self.ids() {
@@ -237,11 +309,20 @@ impl<C: Types> Cluster<C> {
             let Some((refused, why)) = ended else { continue };
             drop(running);
             let what = if refused { "refuses to start" } else { "stopped" };
-            let machine = self.machine(id);
-            assert!(machine.failing, "I20: node {id} {what}: {why}");
-            self.stops += 1;
             self.say(Some(id), || format!("{id} {what}: {why}"));
-            self.crash(id, PowerCut::KeepAll);
+            self.stops += 1;
+            let machine = self.machine(id);
+            if machine.damage == Damage::None {
+                assert!(machine.failing, "I20: node {id} {what}: {why}");
+                self.crash(id, PowerCut::KeepAll);
+                continue;
+            }
+            // Whoever is to replace it must know what is wrong.
+            let names = NAMES.iter().any(|name| why.contains(name)) || machine.failing;
+            assert!(names, "I16: node {id} {what} and does not tell which file is damaged: {why}");
+            self.untold += u64::from(why.starts_with(UNTOLD));
+            self.refused += u64::from(!why.starts_with(UNTOLD));
+            self.retire(id);
         }
     }
 

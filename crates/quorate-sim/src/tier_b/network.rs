@@ -221,7 +221,7 @@ impl<C: Types> Client<C> {
         let length = source.length();
         let mut content = vec![0; length as usize];
         source.read_at(0, &mut content).map_err(read)?;
-        let checksum = crc32c::crc32c(&content);
+        let checksum = source.checksum().unwrap_or_else(|| crc32c::crc32c(&content));
         let head = codec::write_snapshot_head::<C>(vote, &snapshot.meta, length, checksum);
         let head = head.map_err(|error| unreadable(&error))?;
         self.net.send(&up.0, frames::seal(Kind::Snapshot, &head));

@@ -21,6 +21,7 @@ use quorate_rt::AsyncRuntime;
 use quorate_server::machine::KeyValue;
 use tokio::sync::Notify;
 
+use crate::tier_b::cluster::Damage;
 use crate::tier_b::net::Net;
 use crate::tier_b::network::Factory;
 use crate::tier_b::observer::Watch;
@@ -39,6 +40,10 @@ use crate::tier_b::world;
 /// How fast a disk is; clones tell of the same one.
 #[derive(Clone)]
 pub struct Pace(Arc<AtomicU64>);
+
+/// How it is said that nothing on a disk tells of what it has forgotten: who takes part with it breaks promises, and no
+/// log that a node keeps alone can know. It is switched off by whoever knows everything.
+pub const UNTOLD: &str = "forgotten without a trace";
 
 /// The pace of a disk that hangs.
 const HANGS: u64 = u64::MAX;
@@ -94,6 +99,8 @@ pub struct Boot<C: Types> {
     pub slow_ns: u64,
     pub net: Net<C>,
     pub watch: Watch<C>,
+    /// What has happened to the disk.
+    pub damage: Damage,
 }
 
 /// Where the outcome of a start is told.
@@ -114,13 +121,17 @@ pub fn start<C: Types>(boot: Boot<C>) -> Outcome<C> {
 }
 
 async fn open<C: Types>(boot: Boot<C>) -> Result<Raft<C>, String> {
-    let Boot { id, config, log, disk, power, pace, slow_ns, net, watch } = boot;
+    let Boot { id, config, log, disk, power, pace, slow_ns, net, watch, damage } = boot;
     let opened = LogStore::<C, Postcard, SimDisk>::stepped(disk.clone(), log);
     let (mut log, writer) = opened.map_err(|error| error.to_string())?;
     world::spawn(write(writer, pace));
     let snapshots = Snapshots::<C>::open(disk).map_err(|error| error.to_string())?;
     let snapshots = Arc::new(snapshots);
-    check(id, &mut log, &watch).await.map_err(|error| error.to_string())?;
+    let covered = snapshots.newest().and_then(|stored| stored.position.applied);
+    watch.has_snapshot(id, covered.map_or(0, |last| last.index + 1));
+    check(id, &mut log, &watch, damage).await.map_err(|error| error.to_string())?;
+    let purged = log.get_log_state().await.map_err(|error| error.to_string())?.last_purged_log_id;
+    snapshots.check_reach(purged.as_ref()).map_err(|error| error.to_string())?;
     let shared: Arc<Shared<C>> = Shared::new(KeyValue::default());
     let machine: Machine<C> = Machine::new(shared.clone(), snapshots.clone());
     let machine = WatchedMachine { node: id, machine, slow_ns, watch: watch.clone() };
@@ -136,14 +147,23 @@ async fn check<C: Types>(
     id: u64,
     log: &mut LogStore<C, Postcard, SimDisk>,
     watch: &Watch<C>,
+    damage: Damage,
 ) -> std::io::Result<()> {
     let mut reader = log.get_log_reader().await;
     let vote = reader.read_vote().await?;
     let purged = log.get_log_state().await?.last_purged_log_id.next_index();
     let entries = reader.try_get_log_entries(purged..).await?;
     let has: BTreeMap<_, _> = entries.into_iter().map(|entry| (entry.log_id.index, entry.log_id)).collect();
-    watch.started(id, vote.as_ref(), &has, purged);
-    Ok(())
+    match watch.started(id, vote.as_ref(), &has, purged) {
+        Some(lost) if lost.is_untold(damage) => {
+            Err(std::io::Error::other(format!("{UNTOLD}: {}", lost.text)))
+        }
+        Some(lost) => {
+            watch.violated(lost.text);
+            Ok(())
+        }
+        None => Ok(()),
+    }
 }
 
 /// Steps the writer whenever there is work, each step some time after.

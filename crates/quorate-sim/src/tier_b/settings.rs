@@ -34,6 +34,17 @@ pub struct Settings {
     pub slow_ns: u64,
     pub parts_bytes: usize,
     pub drift_ppm_max: u64,
+    /// Clocks run off by the most, or not at all.
+    pub drift_extreme: bool,
+}
+
+impl Settings {
+    /// How far a clock runs off, in parts per million.
+    pub fn draw_drift(&self, dice: &mut Dice) -> i64 {
+        let max = self.drift_ppm_max;
+        let above = if self.drift_extreme { max * dice.below(3) } else { dice.below(2 * max + 1) };
+        above as i64 - max as i64
+    }
 }
 
 /// What happens, and how often: each in 1,000 acts.
@@ -47,6 +58,8 @@ pub struct Faults {
     pub pause: u64,
     pub partition: u64,
     pub slow_link: u64,
+    /// A leader is cut off with what it has begun, until another one leads.
+    pub strand: u64,
     pub jump: u64,
     pub change: u64,
     pub transfer: u64,
@@ -58,6 +71,8 @@ pub struct Faults {
     pub disk_full: u64,
     pub disk_slow: u64,
     pub disk_hang: u64,
+    /// What a disk holds is damaged, or is not what was written.
+    pub rot: u64,
 }
 
 /// Once in so many times a number below `then`, else one below `usual`.
@@ -69,13 +84,14 @@ fn now_and_then(dice: &mut Dice, times: u64, then: u64, usual: u64) -> u64 {
 /// Rolls the settings of a seed.
 pub fn settings(dice: &mut Dice) -> Settings {
     let mut rate = |often: u64, max: u64| if dice.chance(often, 10) { 1 + dice.below(2 * max) } else { 0 };
-    let faults = Faults {
+    let mut faults = Faults {
         crash: rate(7, 40),
         blackout: rate(2, 4),
         cut: rate(6, 40),
         pause: rate(5, 20),
         partition: rate(6, 40),
         slow_link: rate(3, 20),
+        strand: rate(4, 20),
         jump: rate(3, 10),
         change: rate(6, 40),
         transfer: rate(4, 30),
@@ -86,7 +102,12 @@ pub fn settings(dice: &mut Dice) -> Settings {
         disk_full: rate(3, 15),
         disk_slow: rate(4, 30),
         disk_hang: rate(3, 15),
+        rot: rate(4, 20),
     };
+    if faults.rot > 0 {
+        // Which machines can be done without is only known where operators replace damaged ones and change nothing else.
+        faults.change = 0;
+    }
     let net = NetFaults {
         lose: rate(6, 150),
         duplicate: rate(5, 200),
@@ -106,7 +127,7 @@ pub fn settings(dice: &mut Dice) -> Settings {
         lease_reads,
         follower_reads: dice.chance(1, 2),
         pause_ns_max: 5 * MS + dice.below(100 * MS),
-        timeout: Duration::from_millis(300 + dice.below(2_000)),
+        timeout: Duration::from_millis(300 + now_and_then(dice, 5, 10_000, 2_000)),
         value_bytes_max: 16 + dice.below(400),
     };
     Settings {
@@ -121,7 +142,12 @@ pub fn settings(dice: &mut Dice) -> Settings {
         slow_ns: if dice.chance(1, 4) { dice.below(100 * MS) } else { 0 },
         // A compare-and-set of two values, or a joint membership of nine, must fit.
         parts_bytes: if dice.chance(1, 3) { 2_000 + dice.below(2_000) as usize } else { 64 * 1024 },
-        drift_ppm_max: if dice.chance(1, 2) { dice.below(DRIFT_PPM_MAX) } else { 0 },
+        drift_ppm_max: match dice.below(6) {
+            0..=1 => dice.below(DRIFT_PPM_MAX),
+            2 => DRIFT_PPM_MAX,
+            _ => 0,
+        },
+        drift_extreme: dice.chance(1, 3),
     }
 }
 
@@ -134,7 +160,7 @@ pub fn config(dice: &mut Dice) -> Config {
         cluster_name: "sim".to_owned(),
         heartbeat_interval: heartbeat,
         election_timeout_min: election_min,
-        election_timeout_max: election_min + 50 + dice.below(300),
+        election_timeout_max: election_min + 10 + now_and_then(dice, 3, 20, 340),
         install_snapshot_timeout: 200 + dice.below(1_000),
         max_payload_entries: 1 + now_and_then(dice, 2, 8, 300),
         max_append_entries: Some(1 + now_and_then(dice, 3, 8, 4_096)),

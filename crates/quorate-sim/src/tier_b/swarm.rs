@@ -1,19 +1,16 @@
 //! A random run per seed: faults, clients and operators at the same time; then all that matters is healed, and the
 //! cluster must come back and what clients saw must fit together.
 
+use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use quorate::ChangeMembers;
 use quorate_log::sim_disk::Fault;
 use quorate_log::sim_disk::Left;
 use quorate_log::sim_disk::PowerCut;
-use quorate_rt::AsyncRuntime;
 
 use crate::dice::Dice;
-use crate::linearizability;
-use crate::linearizability::Verdict;
 use crate::plan::Plan;
 use crate::tally::Tally;
 use crate::tier_b::client;
@@ -22,7 +19,7 @@ use crate::tier_b::cluster::Cluster;
 use crate::tier_b::cluster::member;
 use crate::tier_b::net::Net;
 use crate::tier_b::observer::Watch;
-use crate::tier_b::runtime::SimRuntime;
+use crate::tier_b::schemes::Stranded;
 use crate::tier_b::settings;
 use crate::tier_b::settings::Faults;
 use crate::tier_b::settings::Settings;
@@ -30,18 +27,14 @@ use crate::tier_b::types::Types;
 use crate::tier_b::world;
 use crate::trace::Trace;
 
-const MS: u64 = 1_000_000;
-/// Beyond all machines and addresses of clients: who judges at the end.
-const JUDGE: u64 = 99;
-/// Configurations that the search for an order may take for one key.
-const CONFIGURATIONS_MAX: usize = 200_000;
+pub(super) const MS: u64 = 1_000_000;
 
 /// More than there are kinds of acts.
 const ACTS_MAX: u64 = 32;
 
 /// What can happen in a step, once.
 #[derive(Clone, Copy)]
-enum Act {
+pub(super) enum Act {
     Crash,
     Blackout,
     PowerCut,
@@ -58,32 +51,43 @@ enum Act {
     DiskFull,
     DiskSlow,
     DiskHang,
+    Strand,
+    Rot,
 }
 
 /// One run.
 pub struct Swarm<C: Types> {
     pub cluster: Cluster<C>,
-    dice: Dice,
-    plan: Plan,
-    settings: Settings,
+    pub(super) dice: Dice,
+    pub(super) plan: Plan,
+    pub(super) settings: Settings,
     /// Acts so far.
-    acts: u64,
-    steps: u64,
-    storm: bool,
-    pauses: u64,
-    cuts: u64,
-    jumps: u64,
-    power_cuts: u64,
-    blackouts: u64,
-    slow_links: u64,
-    disk_errors: u64,
-    full_disks: u64,
-    slow_disks: u64,
-    hung_disks: u64,
-    transfers: u64,
-    orders: u64,
+    pub(super) acts: u64,
+    pub(super) steps: u64,
+    pub(super) storm: bool,
+    pub(super) pauses: u64,
+    pub(super) cuts: u64,
+    pub(super) jumps: u64,
+    pub(super) power_cuts: u64,
+    pub(super) blackouts: u64,
+    pub(super) slow_links: u64,
+    pub(super) disk_errors: u64,
+    pub(super) full_disks: u64,
+    pub(super) slow_disks: u64,
+    pub(super) hung_disks: u64,
+    pub(super) transfers: u64,
+    pub(super) orders: u64,
+    pub(super) stranded: Option<Stranded>,
+    pub(super) strandings: u64,
+    pub(super) damages: u64,
+    pub(super) replacements: u64,
+    /// Who is to take the place of a machine that is switched off.
+    pub(super) successors: BTreeMap<u64, u64>,
+    /// Keys whose history was checked, and those of which nobody knows.
+    pub(super) keys: u64,
+    pub(super) undecided: u64,
     /// Each change of members that an operator waits for holds a clone.
-    changes: Arc<()>,
+    pub(super) changes: Arc<()>,
 }
 
 impl<C: Types> Swarm<C> {
@@ -103,8 +107,12 @@ impl<C: Types> Swarm<C> {
             machines: Default::default(),
             trace,
             slow_ns: settings.slow_ns,
+            lease_reads: settings.habits.lease_reads,
             crashes: 0,
             stops: 0,
+            retired: 0,
+            refused: 0,
+            untold: 0,
         };
         cluster.say(None, || format!("{:?} {:?}", cluster.config, cluster.log));
         cluster.say(None, || format!("{settings:?}"));
@@ -128,6 +136,13 @@ impl<C: Types> Swarm<C> {
             hung_disks: 0,
             transfers: 0,
             orders: 0,
+            stranded: None,
+            strandings: 0,
+            damages: 0,
+            replacements: 0,
+            successors: BTreeMap::new(),
+            keys: 0,
+            undecided: 0,
             changes: Arc::default(),
         }
     }
@@ -141,16 +156,13 @@ impl<C: Types> Swarm<C> {
         let all = self.settings.voters + self.settings.spares;
         for _ in 0..all {
             let id = self.cluster.add(self.settings.disk_ns);
-            let drift = self.settings.drift_ppm_max;
-            world::set_drift(id, self.dice.below(2 * drift + 1) as i64 - drift as i64);
+            let drift_ppm = self.settings.draw_drift(&mut self.dice);
+            world::set_drift(id, drift_ppm);
             self.cluster.start(id);
         }
         self.cluster.run_for(200 * MS);
         let members: std::collections::BTreeMap<_, _> =
             (1..=self.settings.voters).map(|id| (id, member(id))).collect();
-        if self.settings.faults.change == 0 {
-            self.cluster.watch.set_voters((1..=self.settings.voters).collect());
-        }
         let raft = self.cluster.raft(1).expect("a node starts with an empty disk");
         world::spawn_on(1, async move {
             let founded = raft.initialize(members).await;
@@ -161,7 +173,7 @@ impl<C: Types> Swarm<C> {
         }
     }
 
-    fn client(&self, number: u64) -> client::Client<C> {
+    pub(super) fn client(&self, number: u64) -> client::Client<C> {
         client::Client {
             number,
             net: self.cluster.net.clone(),
@@ -174,7 +186,7 @@ impl<C: Types> Swarm<C> {
 
     /// Whether the act that was rolled is done: not if the plan leaves it out. Its number is that of the step and of its
     /// kind, so that it does not depend on what was left out before.
-    fn is_done(&mut self, kind: Act) -> bool {
+    pub(super) fn is_done(&mut self, kind: Act) -> bool {
         self.acts += 1;
         self.plan.does(self.steps * ACTS_MAX + kind as u64)
     }
@@ -200,6 +212,8 @@ impl<C: Types> Swarm<C> {
             self.cluster.net.set_storm(self.storm);
         }
         self.operator();
+        self.rescue();
+        self.replace();
         if !self.storm {
             return self.mend();
         }
@@ -226,6 +240,9 @@ impl<C: Types> Swarm<C> {
         if self.dice.chance(faults.partition, 1000) {
             self.partition();
         }
+        if self.dice.chance(faults.strand, 1000) && self.stranded.is_none() && self.is_done(Act::Strand) {
+            self.strand();
+        }
         if self.dice.chance(faults.slow_link, 1000) {
             let (from, to) = (self.any(), self.any());
             if self.is_done(Act::SlowLink) {
@@ -241,6 +258,9 @@ impl<C: Types> Swarm<C> {
             }
         }
         self.spoil_disks(&faults);
+        if self.dice.chance(faults.rot, 1000) && self.is_done(Act::Rot) {
+            self.spoil();
+        }
         if self.dice.chance(1, 4) {
             self.mend();
         }
@@ -293,24 +313,24 @@ impl<C: Types> Swarm<C> {
         }
     }
 
-    fn mend_disk(&mut self, id: u64) {
+    pub(super) fn mend_disk(&mut self, id: u64) {
         let disk_ns = self.settings.disk_ns;
         let machine = self.cluster.machine(id);
         machine.disk.set_capacity(None);
         machine.pace.set(disk_ns);
     }
 
-    fn any(&mut self) -> u64 {
+    pub(super) fn any(&mut self) -> u64 {
         let ids = self.cluster.ids();
         *self.dice.pick(&ids).unwrap_or(&1)
     }
 
-    fn any_leader(&mut self) -> Option<u64> {
+    pub(super) fn any_leader(&mut self) -> Option<u64> {
         let all: BTreeSet<u64> = self.cluster.ids().into_iter().collect();
         self.cluster.leader(&all)
     }
 
-    fn power_cut(&mut self) -> PowerCut {
+    pub(super) fn power_cut(&mut self) -> PowerCut {
         let left = if self.dice.chance(1, 2) { Left::Old } else { Left::Zeroes };
         match self.dice.below(4) {
             0 => PowerCut::LoseAll,
@@ -479,129 +499,6 @@ impl<C: Types> Swarm<C> {
         }
     }
 
-    /// Machines that stay as broken as they are when the rest is healed: never so many that a quorum is missing.
-    fn left_broken(&mut self) -> BTreeSet<u64> {
-        let mut broken = BTreeSet::new();
-        let newest = self.cluster.ids().into_iter().filter_map(|id| self.cluster.metrics(id));
-        let memberships: Vec<_> = newest.map(|metrics| metrics.membership_config).collect();
-        // Which membership is in force is only known when all are heard: whoever counts anywhere counts.
-        let unknown = memberships.len() < self.cluster.machines.len() || Arc::strong_count(&self.changes) > 1;
-        if self.dice.chance(1, 2) || unknown {
-            return broken;
-        }
-        for id in self.cluster.ids() {
-            let may_go =
-                memberships.iter().flat_map(|membership| membership.get_joint_config()).all(|voters| {
-                    let others = voters.iter().filter(|voter| **voter != id && !broken.contains(*voter));
-                    others.count() > voters.len() / 2
-                });
-            if may_go && self.dice.chance(1, 2) {
-                broken.insert(id);
-            }
-        }
-        broken
-    }
-
-    /// I18: when faults end, for a majority at least, the cluster comes back by itself.
-    pub fn recover(&mut self) {
-        let broken = self.left_broken();
-        let core: BTreeSet<u64> = self.cluster.ids().into_iter().filter(|id| !broken.contains(id)).collect();
-        self.cluster.net.set_storm(false);
-        self.cluster.net.mend(|_| true);
-        self.cluster.say(None, || format!("all is healed but {broken:?}"));
-        // Whoever only has a disk that hangs may lead until something is to be written.
-        let mut reached = core.clone();
-        for id in &broken {
-            match self.dice.below(4) {
-                3 => {
-                    self.cluster.machine(*id).pace.stop();
-                    reached.insert(*id);
-                }
-                0 => self.cluster.crash(*id, PowerCut::LoseAll),
-                1 if self.cluster.is_up(*id) => self.cluster.set_paused(*id, true),
-                _ => core.iter().for_each(|other| {
-                    self.cluster.net.cut(*id, *other);
-                    self.cluster.net.cut(*other, *id);
-                }),
-            }
-        }
-        for id in &core {
-            self.cluster.machine(*id).power.restore();
-            self.cluster.machine(*id).disk.heal();
-            self.mend_disk(*id);
-            if self.cluster.machine(*id).paused {
-                self.cluster.set_paused(*id, false);
-            }
-            self.cluster.start(*id);
-        }
-        let timeout = self.cluster.config.election_timeout_max;
-        // Nodes that start first wait as long as a leader they knew could still count on them.
-        let leads = reached.clone();
-        self.wait("leader", 40 * timeout, &core, |swarm, _| swarm.cluster.leader(&leads).is_some());
-        let mut probe = self.client(JUDGE);
-        probe.nodes = reached.into_iter().collect();
-        let (told, heard) = std::sync::mpsc::channel();
-        world::spawn(async move {
-            while !probe.write(0).await {
-                SimRuntime::sleep(Duration::from_millis(20)).await;
-            }
-            let _ = told.send(());
-        });
-        self.wait("new entry", 60 * timeout, &core, move |_, _| heard.try_recv().is_ok());
-        self.wait("agreement", 200 * timeout, &core, |swarm, core| swarm.is_in_step(core));
-    }
-
-    fn wait(
-        &mut self,
-        what: &str,
-        ms_max: u64,
-        core: &BTreeSet<u64>,
-        met: impl Fn(&Self, &BTreeSet<u64>) -> bool,
-    ) {
-        let end = world::now_ns() + ms_max * MS;
-        while !met(self, core) {
-            self.cluster.run_for(20 * MS);
-            // A disk that failed before all was healed may be noticed only now: then the node is started once more.
-            core.iter().for_each(|id| self.cluster.start(*id));
-            if world::now_ns() < end {
-                continue;
-            }
-            for id in self.cluster.ids() {
-                let metrics = self.cluster.metrics(id).map(|metrics| metrics.to_string());
-                self.cluster.say(Some(id), || format!("{id} {metrics:?}"));
-            }
-            panic!("I18: no {what} within {ms_max} ms after all is healed");
-        }
-    }
-
-    /// Whether the leader's members have applied all that it knows to be committed, and no change is half done.
-    fn is_in_step(&self, core: &BTreeSet<u64>) -> bool {
-        let Some(leader) = self.cluster.leader(core).and_then(|id| self.cluster.metrics(id)) else {
-            return false;
-        };
-        let membership = &leader.membership_config;
-        membership.get_joint_config().len() == 1
-            && leader.last_applied.is_some()
-            && leader.last_applied.as_ref().map(|last| last.index)
-                >= leader.last_log_index.map(|last| last.saturating_sub(20))
-            && membership.nodes().filter(|(id, _)| core.contains(id)).all(|(id, _)| {
-                let metrics = self.cluster.metrics(*id);
-                metrics.is_some_and(|metrics| {
-                    metrics.last_applied.as_ref().map(|last| last.index + 20)
-                        >= leader.last_applied.as_ref().map(|last| last.index)
-                })
-            })
-    }
-
-    /// I14: what all clients saw fits into one order.
-    pub fn judge(&mut self) {
-        let history = self.cluster.history.operations();
-        match linearizability::check_within(&history, CONFIGURATIONS_MAX) {
-            Verdict::Linearizable | Verdict::Undecided { .. } => {}
-            Verdict::Violation(example) => panic!("I14: {example}"),
-        }
-    }
-
     pub fn tally(&self) -> Tally {
         let seen = self.cluster.watch.tally();
         let net = self.cluster.net.tally();
@@ -634,6 +531,14 @@ impl<C: Types> Swarm<C> {
             full_disks: self.full_disks,
             corrupted: net.flipped + net.spoiled,
             unanswered: net.hung + net.half_open,
+            strandings: self.strandings,
+            damages: self.damages,
+            wiped: self.cluster.retired,
+            refused: self.cluster.refused,
+            untold: self.cluster.untold,
+            probes: seen.probes,
+            keys: self.keys,
+            undecided: self.undecided,
             transfers: self.transfers,
             orders: self.orders,
             ..Tally::default()

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use futures_util::Stream;
 use futures_util::StreamExt;
+use quorate::EntryPayload;
 use quorate::LogState;
 use quorate::OptionalSend;
 use quorate::RaftSnapshotBuilder;
@@ -91,6 +92,11 @@ impl<C: Types> RaftLogStorage<C> for WatchedLog<C> {
         I::IntoIter: OptionalSend,
     {
         let entries: Vec<C::Entry> = entries.into_iter().collect();
+        for entry in &entries {
+            if let EntryPayload::Membership(membership) = &entry.payload {
+                self.watch.proposed(&entry.log_id, membership.get_joint_config());
+            }
+        }
         let ids: Ids<C> = entries.iter().map(|entry| (entry.log_id.clone(), hash_of::<C>(entry))).collect();
         let number = {
             let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
@@ -173,8 +179,16 @@ impl<C: Types> RaftStateMachine<C> for WatchedMachine<C> {
         snapshot: Self::SnapshotData,
     ) -> io::Result<()> {
         self.machine.install_snapshot(meta, snapshot).await?;
-        if let Some(last) = &meta.last_log_id {
-            self.watch.installed(self.node, last);
+        let Some(last) = &meta.last_log_id else { return Ok(()) };
+        self.watch.installed(self.node, last);
+        let current = self.machine.get_current_snapshot().await?;
+        if let Some(SnapshotFile::<C>::Stored(stored)) = current.map(|current| current.snapshot)
+            && stored.position.applied.as_ref() == Some(last)
+        {
+            let mut bytes = Vec::new();
+            if stored.read().read_to_end(&mut bytes).is_ok() {
+                self.watch.holds_snapshot(self.node, last, crc32c::crc32c(&bytes));
+            }
         }
         Ok(())
     }
