@@ -70,7 +70,7 @@ impl<C: Types> Swarm<C> {
         let compacts = behind && stranded.compacted.is_none() && self.dice.chance(1, 2);
         if over || (behind && !compacts) {
             self.compact(stranded.id, stranded.compacted);
-            if stranded.compacted.is_some() && self.settings.faults.rot > 0 && self.dice.chance(1, 2) {
+            if stranded.compacted.is_some() && self.settings.rot_sent && self.dice.chance(1, 2) {
                 self.spoil_snapshots();
             }
             self.cluster.say(Some(stranded.id), || format!("{} is let in again", stranded.id));

@@ -26,6 +26,8 @@ pub struct Settings {
     /// The time between two acts, at most.
     pub act_ns_max: u64,
     pub faults: Faults,
+    /// The snapshots of a leader rot when a node that was cut off is about to be sent one.
+    pub rot_sent: bool,
     pub net: NetFaults,
     pub habits: Habits,
     /// How long a disk takes for a write, at most.
@@ -104,10 +106,6 @@ pub fn settings(dice: &mut Dice) -> Settings {
         disk_hang: rate(3, 15),
         rot: rate(4, 20),
     };
-    if faults.rot > 0 {
-        // Which machines can be done without is only known where operators replace damaged ones and change nothing else.
-        faults.change = 0;
-    }
     let net = NetFaults {
         lose: rate(6, 150),
         duplicate: rate(5, 200),
@@ -118,6 +116,11 @@ pub fn settings(dice: &mut Dice) -> Settings {
         latency_ns: 50_000 + dice.below(2 * MS),
         delay_ns_max: 5 * MS + dice.below(3_000 * MS),
     };
+    let rot_sent = dice.chance(1, 4);
+    if faults.rot > 0 || rot_sent {
+        // Which machines can be done without is only known where operators replace damaged ones and change nothing else.
+        faults.change = 0;
+    }
     // A clock that jumps breaks the promise that lease reads rest on, and so does an election by order.
     let lease_reads = faults.jump == 0 && faults.elect == 0;
     let habits = Habits {
@@ -136,6 +139,7 @@ pub fn settings(dice: &mut Dice) -> Settings {
         storm_ns: 3_000 * MS + dice.below(27_000 * MS),
         act_ns_max: 10 * MS + dice.below(200 * MS),
         faults,
+        rot_sent,
         net,
         habits,
         disk_ns: 20_000 + now_and_then(dice, 4, 30 * MS, MS),
