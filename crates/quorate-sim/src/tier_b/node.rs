@@ -47,8 +47,10 @@ pub const UNTOLD: &str = "forgotten without a trace";
 
 /// The pace of a disk that hangs.
 const HANGS: u64 = u64::MAX;
-/// How often it is looked whether a disk hangs still.
-const HANG_LOOK: Duration = Duration::from_millis(20);
+/// How often it is looked how slow a disk is now.
+const LOOK: Duration = Duration::from_millis(20);
+/// The parts of what a write takes at the most.
+const SHARES: u64 = 1_000;
 
 impl Pace {
     /// A write takes up to so long.
@@ -66,14 +68,24 @@ impl Pace {
     }
 
     fn write_ns(&self) -> u64 {
-        let pace = self.0.load(Ordering::Relaxed);
-        if pace == HANGS { 1 } else { pace.max(1) }
+        self.0.load(Ordering::Relaxed).max(1)
     }
 
-    /// Waits as long as the disk hangs.
-    async fn hang(&self) {
-        while self.0.load(Ordering::Relaxed) == HANGS {
-            SimRuntime::sleep(HANG_LOOK).await;
+    /// Takes the time of one write: a share of what the disk takes at the most, which may change meanwhile.
+    async fn pass(&self) {
+        let (share, mut passed) = (world::below(SHARES), 0);
+        loop {
+            if self.0.load(Ordering::Relaxed) == HANGS {
+                SimRuntime::sleep(LOOK).await;
+                continue;
+            }
+            let takes = self.write_ns() / SHARES * share;
+            if takes <= passed {
+                return;
+            }
+            let slice = Duration::from_nanos(takes - passed).min(LOOK);
+            SimRuntime::sleep(slice).await;
+            passed += slice.as_nanos() as u64;
         }
     }
 }
@@ -172,8 +184,7 @@ async fn write(mut writer: Writer<SimDisk>, pace: Pace) {
     let raised = work.clone();
     writer.on_work(move || raised.notify_one());
     loop {
-        SimRuntime::sleep(Duration::from_nanos(world::below(pace.write_ns()))).await;
-        pace.hang().await;
+        pace.pass().await;
         match writer.step() {
             Err(_) => return,
             Ok(true) => continue,
