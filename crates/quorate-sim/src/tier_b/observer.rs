@@ -38,7 +38,7 @@ struct Committed<C: Types> {
     hash: u64,
     /// Its command, if it holds one.
     command: Option<u64>,
-    /// The greatest leader that there was by then: whoever committed it was no greater.
+    /// The greatest vote on any disk by then: whoever committed it, with or without a word to others, had no greater.
     by: Option<Vote<C>>,
 }
 
@@ -192,7 +192,8 @@ impl<C: Types> Observer<C> {
             self.newest = Some(log_id.clone());
             self.news = true;
         }
-        let by = self.leaders.last_key_value().map(|(_, vote)| vote.clone());
+        let rank = |vote: &&Vote<C>| (vote.leader_id().term(), *vote.leader_id().node_id());
+        let by = self.saved.values().max_by_key(rank).cloned();
         let mut command = None;
         match &entry.payload {
             EntryPayload::Membership(membership) => {
