@@ -93,7 +93,7 @@ pub async fn answer<C: Types>(server: &Server<C>, message: &[u8]) -> Result<Byte
             match server.raft.get_read_linearizer(policy(lease)).await {
                 Ok(linearizer) => {
                     let log_id = linearizer.read_log_id().log_id().clone();
-                    server.watch.read(server.id, floor, log_id.index + 1);
+                    server.watch.awaits(server.id, floor, log_id.index + 1);
                     Answer::MustSee(log_id)
                 }
                 Err(error) => refused(&error),

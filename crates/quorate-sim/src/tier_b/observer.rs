@@ -531,12 +531,19 @@ impl<C: Types> Watch<C> {
         self.lock().seen
     }
 
+    /// I14: a read that began with `floor` is to wait for what is below `end`. Nobody has seen that yet: a new leader's
+    /// reads wait for an entry of its own that may never be committed.
+    pub fn awaits(&self, node: u64, floor: u64, end: u64) {
+        if end < floor {
+            let text = format!("I14: a read of node {node} is to see {end}, others had seen {floor}");
+            self.lock().note(|| text);
+        }
+    }
+
     /// I14: a read that began with `floor` sees what is below `seen`, and others after it will.
     pub fn read(&self, node: u64, floor: u64, seen: u64) {
+        self.awaits(node, floor, seen);
         let mut observer = self.lock();
-        if seen < floor {
-            observer.note(|| format!("I14: a read of node {node} sees {seen}, others had seen {floor}"));
-        }
         observer.seen = observer.seen.max(seen);
     }
 
