@@ -93,6 +93,8 @@ impl Tier {
                 ("reads by the lease", 4_000),
                 ("fault: crashes", 300),
                 ("fault: messages lost", 5_000),
+                ("fault: damage to disks", 200),
+                ("histories of keys checked", 1_000),
             ],
             #[cfg(feature = "library")]
             Self::S => &[
