@@ -466,7 +466,10 @@ impl<'a, D: Directory> Scan<'a, D> {
         let dirty_end = if known < position { torn.file_end } else { torn.dirty_end };
         let mended = || {
             if dirty_end > position && !quorate_core::mutant!(74) {
-                file.zero_fill(position, dirty_end)?;
+                // The mark at the end goes last: without it, what is behind would pass for damage, should this fail half-way.
+                let behind = position.saturating_add(RECORD_HEADER as u64).min(dirty_end);
+                file.zero_fill(behind, dirty_end)?;
+                file.zero_fill(position, behind)?;
             }
             if torn.file_end < header.file_len {
                 file.zero_fill(torn.file_end, header.file_len)?;

@@ -558,6 +558,27 @@ fn a_seal_that_a_power_cut_may_take_stays_after_an_opening() {
 }
 
 #[test]
+fn a_mending_that_fails_half_way_leaves_what_the_next_one_needs() {
+    for seed in 0..400 {
+        let disk = SimDisk::new(seed);
+        let Opened { log, mut writer, .. } = open(&disk).unwrap();
+        append(&log, &mut writer, 0..1, 100);
+        writer.idle().unwrap();
+        let marked = disk.contents(FIRST).unwrap();
+        append(&log, &mut writer, 1..20, 200);
+        drop((log, writer));
+        disk.restart(PowerCut::KeepAll);
+        // The sector with the mark was not written, and those behind it were.
+        let written = disk.contents(FIRST).unwrap();
+        let sector = HEADER as usize + 512;
+        replace(&disk, FIRST, &[&marked[..sector], &written[sector..]].concat());
+        disk.fail_writes(FIRST, at(1)..at(1) + 48, std::io::ErrorKind::Other, 1);
+        assert!(matches!(error(&disk), LogError::Io { .. }));
+        assert_eq!(report(&disk).1.next(), 1, "seed {seed}");
+    }
+}
+
+#[test]
 fn notes_of_an_idle_log_that_are_torn_are_no_damage() {
     // Whatever part of a note the end of a sector divides.
     for len in (0..64).map(|words| 100 + 8 * words) {
