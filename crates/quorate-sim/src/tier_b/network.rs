@@ -58,7 +58,7 @@ use crate::tier_b::types::Vote;
 /// Append requests of one stream that are sent ahead of their answers.
 const WINDOW_MAX: usize = 16;
 /// A snapshot whose receiver shows no progress for so long is given up.
-const SNAPSHOT_STALL: Duration = Duration::from_secs(3);
+pub const SNAPSHOT_STALL: Duration = Duration::from_secs(3);
 
 /// Makes the clients of one node.
 pub struct Factory<C: Types> {

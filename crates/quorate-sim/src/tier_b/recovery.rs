@@ -12,6 +12,7 @@ use quorate_rt::AsyncRuntime;
 use crate::linearizability;
 use crate::linearizability::Verdict;
 use crate::tier_b::client::Op;
+use crate::tier_b::network::SNAPSHOT_STALL;
 use crate::tier_b::runtime::SimRuntime;
 use crate::tier_b::swarm::MS;
 use crate::tier_b::swarm::Swarm;
@@ -111,8 +112,14 @@ impl<C: Types> Swarm<C> {
             }
             let _ = told.send(());
         });
-        self.wait("new entry", WRITE_TIMEOUTS_MAX * timeout, &core, move |_, _| heard.try_recv().is_ok());
-        self.wait("agreement", IN_STEP_TIMEOUTS_MAX * timeout, &core, |swarm, core| swarm.is_in_step(core));
+        // A snapshot that was on its way when all was healed may have to be given up first (seed 2813).
+        let stall = SNAPSHOT_STALL.as_millis() as u64;
+        self.wait("new entry", WRITE_TIMEOUTS_MAX * timeout + stall, &core, move |_, _| {
+            heard.try_recv().is_ok()
+        });
+        self.wait("agreement", IN_STEP_TIMEOUTS_MAX * timeout + stall, &core, |swarm, core| {
+            swarm.is_in_step(core)
+        });
         self.cluster.history.end();
         if self.dice.chance(1, CALM_ONE_IN) {
             self.stay_calm(&core);
