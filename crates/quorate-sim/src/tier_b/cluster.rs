@@ -97,6 +97,26 @@ pub fn member(id: u64) -> Member {
 }
 
 impl<C: Types> Cluster<C> {
+    /// No machines yet, nothing traced, and reads by the lease are allowed.
+    pub fn new(net: Net<C>, config: Config, log: Options) -> Self {
+        Self {
+            net,
+            watch: Watch::default(),
+            history: History::default(),
+            config: Arc::new(config),
+            log,
+            machines: BTreeMap::new(),
+            trace: None,
+            lease_reads: true,
+            slow_ns: 0,
+            crashes: 0,
+            stops: 0,
+            retired: 0,
+            refused: 0,
+            untold: 0,
+        }
+    }
+
     pub fn say(&self, node: Option<u64>, text: impl FnOnce() -> String) {
         let Some(trace) = &self.trace else { return };
         let look = node.and_then(|id| self.look(id));

@@ -14,11 +14,9 @@ use crate::dice::Dice;
 use crate::plan::Plan;
 use crate::tally::Tally;
 use crate::tier_b::client;
-use crate::tier_b::client::History;
 use crate::tier_b::cluster::Cluster;
 use crate::tier_b::cluster::member;
 use crate::tier_b::net::Net;
-use crate::tier_b::observer::Watch;
 use crate::tier_b::schemes::Stranded;
 use crate::tier_b::settings;
 use crate::tier_b::settings::Faults;
@@ -98,22 +96,10 @@ impl<C: Types> Swarm<C> {
         let config = config.validate().unwrap_or_else(|error| panic!("seed {seed} draws {error}"));
         let net = Net::new(settings.net.clone());
         net.set_parts_bytes(settings.parts_bytes);
-        let cluster = Cluster {
-            net,
-            watch: Watch::default(),
-            history: History::default(),
-            config: Arc::new(config),
-            log,
-            machines: Default::default(),
-            trace,
-            slow_ns: settings.slow_ns,
-            lease_reads: settings.habits.lease_reads,
-            crashes: 0,
-            stops: 0,
-            retired: 0,
-            refused: 0,
-            untold: 0,
-        };
+        let mut cluster = Cluster::new(net, config, log);
+        cluster.trace = trace;
+        cluster.slow_ns = settings.slow_ns;
+        cluster.lease_reads = settings.habits.lease_reads;
         cluster.say(None, || format!("{:?} {:?}", cluster.config, cluster.log));
         cluster.say(None, || format!("{settings:?}"));
         Self {
