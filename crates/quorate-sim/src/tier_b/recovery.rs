@@ -44,7 +44,7 @@ impl<C: Types> Swarm<C> {
         let memberships: Vec<_> = newest.map(|metrics| metrics.membership_config).collect();
         // Which membership is in force is only known when all are heard: whoever counts anywhere counts.
         let unknown = memberships.len() < self.cluster.ids().len() || Arc::strong_count(&self.changes) > 1;
-        if self.dice.chance(1, 2) || unknown {
+        if self.dice.chance(1, 2) || unknown || self.is_unfounded() {
             return broken;
         }
         for id in self.cluster.ids() {
@@ -60,6 +60,10 @@ impl<C: Types> Swarm<C> {
             }
         }
         broken
+    }
+
+    fn is_unfounded(&self) -> bool {
+        self.cluster.watch.committed_end() == 0
     }
 
     /// I18: when faults end, for a majority at least, the cluster comes back by itself.
@@ -94,6 +98,11 @@ impl<C: Types> Swarm<C> {
                 self.cluster.set_paused(*id, false);
             }
             self.cluster.start(*id);
+        }
+        if self.is_unfounded() {
+            // Whoever was asked to found the cluster may have lost its power over that: an operator asks again.
+            self.cluster.run_for(200 * MS);
+            self.initialize();
         }
         let timeout = self.cluster.config.election_timeout_max;
         // Nodes that start first wait as long as a leader they knew could still count on them.
