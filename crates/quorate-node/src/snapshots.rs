@@ -152,7 +152,8 @@ impl<D: Directory> Read for Reading<D> {
         self.offset = self.offset.saturating_add(read as u64);
         self.running = crc32c::crc32c_append(self.running, buffer.get(..read).unwrap_or_default());
         let ended = read > 0 && self.offset == self.reader.data_len();
-        if ended && self.reader.checksum().is_some_and(|checksum| checksum != self.running) {
+        let checksum = self.reader.checksum().filter(|_| !quorate_core::mutant!(87));
+        if ended && checksum.is_some_and(|checksum| checksum != self.running) {
             return Err(invalid(format!("snapshot {} changed since it was checked", self.reader.name())));
         }
         Ok(read)
